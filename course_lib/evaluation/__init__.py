@@ -1,0 +1,1 @@
+"""How good is it: batched greedy answers, exact match with intervals, suites, before and after."""

@@ -1,0 +1,36 @@
+"""What is asked: the general suite, the legal suite, and a suite made of anybody's rows."""
+
+from __future__ import annotations
+
+from course_lib.world import contracts
+from course_lib.world.corpus import legal_questions, probe
+from course_lib.world.skills import Question
+
+GENERAL_SKILLS = ("facts", "cities", "arithmetic", "lists", "reviews", "reading")
+SUITES = ("legal", "general", "all")
+
+
+def general_suite(per_skill: int = 200, seed: int = 0) -> list[Question]:
+    """Questions of every general skill: what a model must not forget while it learns something else."""
+    return [question for skill in GENERAL_SKILLS for question in probe(skill, per_skill, seed)]
+
+
+def legal_suite(count: int = 300, seed: int = 0) -> list[Question]:
+    """Held-out clauses to be put into plain words: what fine-tuning is to teach."""
+    return legal_questions("test", count, seed)
+
+
+def suite(name: str) -> list[Question]:
+    """A suite by its name.
+
+    Raises:
+        ValueError: for a name not in `SUITES`.
+    """
+    if name not in SUITES:
+        raise ValueError(f"no suite called {name!r}: choose {', '.join(SUITES)}")
+    legal = legal_suite() if name in ("legal", "all") else []
+    general = general_suite() if name in ("general", "all") else []
+    return legal + general
+
+
+PAIRED_TYPES = frozenset(kind.name for kind in contracts.CLAUSE_TYPES if kind.paired)

@@ -1,0 +1,1 @@
+"""Training: pretraining wren, fine-tuning through TRL, runs that survive a crash."""
