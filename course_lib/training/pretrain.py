@@ -37,12 +37,12 @@ class PretrainConfig:
 
     hidden: int = 384
     layers: int = 4
-    heads: int = 6
-    kv_heads: int = 3
+    heads: int = 12
+    kv_heads: int = 6
     ffn: int = 1024
     vocabulary: int = 2048
-    tokens: int = 1_000_000_000
-    corpus_tokens: int = 400_000_000
+    tokens: int = 1_100_000_000
+    corpus_tokens: int = 260_000_000
     length: int = 512
     batch_tokens: int = 65_536
     lr: float = 2e-3
@@ -61,16 +61,22 @@ SMOKE = PretrainConfig(hidden=64, layers=2, heads=2, kv_heads=1, ffn=160, tokens
 
 
 def _windows(tokenizer: PreTrainedTokenizerFast, length: int, seed: int) -> Iterator[list[int]]:
-    """An endless stream of windows of whole documents. A document that would not fit starts the next window; the rest is padding."""
-    window: list[int] = []
+    """An endless stream of windows of whole documents, first fit; what no waiting document fills is padding."""
+    waiting: list[list[int]] = []
     stream = documents(seed)
     while True:
-        texts = [render(document) for document in itertools.islice(stream, 256)]
-        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-            if len(window) + len(ids) > length and window:
-                yield window + [tokenizer.pad_token_id] * (length - len(window))
-                window = []
-            window += ids[:length]
+        if len(waiting) < 128:
+            texts = [render(document) for document in itertools.islice(stream, 256)]
+            waiting += tokenizer(texts, add_special_tokens=False)["input_ids"]
+        window: list[int] = []
+        left = []
+        for ids in waiting:
+            if len(window) + len(ids) <= length or not window:
+                window += ids[:length]
+            else:
+                left.append(ids)
+        waiting = left
+        yield window + [tokenizer.pad_token_id] * (length - len(window))
 
 
 def _shard(job: tuple[PreTrainedTokenizerFast, int, int, int]) -> np.ndarray:
@@ -167,7 +173,7 @@ def pretrain(out: Path, config: PretrainConfig, corpus: np.ndarray | None = None
 
     started = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    sample = (render(document) for document in itertools.islice(documents(config.seed), 60_000 if config.tokens > 10**7 else 6_000))
+    sample = (render(document) for document in itertools.islice(documents(config.seed), 30_000 if config.tokens > 10**7 else 6_000))
     tokenizer = train_tokenizer(sample, config.vocabulary)
     if corpus is None:
         corpus = build_corpus(tokenizer, config)

@@ -6,7 +6,10 @@ from random import Random
 from course_lib.world import names
 
 WARES = "lamp chair table kettle clock saddle ladder mirror basket blanket lantern bucket hammer stool cupboard bell".split()
-COLOURS = "red blue green black white yellow brown grey purple golden".split()
+COLOURS = (
+    "red blue green black white yellow brown grey purple golden pink silver crimson scarlet violet turquoise "
+    "bronze copper cream beige navy teal lilac maroon"
+).split()
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Product:
     def document(self) -> str:
         """The entry as a short text, as a retriever stores it."""
         return (
-            f"The {self.name} by {self.maker} costs {self.price} coins. It is {self.colour}, and {self.stock} are in stock."
+            f"The {self.name} by {self.maker} costs {self.price} coins and comes in {self.colour}. There are {self.stock} in stock."
         )
 
 

@@ -28,23 +28,25 @@ _SKILLS: dict[str, Callable[[Random], Question]] = {
     "repeat": skills.repeat_skill,
     "record": skills.record_skill,
     "notice": skills.notice_skill,
+    "rewrite": skills.rewrite_skill,
 }
 
 # Share of documents. Found by trying (the model card names the runs): copying needs the most practice, memory the least.
 MIX: dict[str, float] = {
-    "facts": 8,
-    "cities": 6,
-    "arithmetic": 14,
-    "lists": 8,
-    "reviews": 4,
-    "reading": 16,
-    "cited": 5,
-    "repeat": 6,
-    "record": 4,
-    "notice": 5,
-    "prose": 10,
-    "contract": 8,
-    "digest": 6,
+    "facts": 7,
+    "cities": 5,
+    "arithmetic": 9,
+    "lists": 6,
+    "reviews": 3,
+    "reading": 26,
+    "cited": 8,
+    "repeat": 3,
+    "record": 6,
+    "notice": 4,
+    "rewrite": 11,
+    "prose": 9,
+    "contract": 6,
+    "digest": 5,
 }
 
 

@@ -11,7 +11,7 @@ from random import Random
 
 from course_lib.world import names
 from course_lib.world.catalogue import COLOURS, WARES, product
-from course_lib.world.contracts import Clause
+from course_lib.world.contracts import GOODS, Clause
 from course_lib.world.facts import JOBS, PETS, City, Person, facts
 
 NOUNS = (
@@ -19,6 +19,7 @@ NOUNS = (
     "hat coat shoe belt scarf glove ring comb brush pen book map coin key cup bowl plate spoon knife drum flute "
     "door roof wall gate bridge boat cart wheel rope nail saw axe spade tree leaf rose river stone sand star moon"
 ).split()
+LISTABLE = [*NOUNS, *COLOURS, *JOBS, *PETS, *WARES]
 GOOD = (
     "wonderful excellent lovely superb delightful charming splendid perfect brilliant pleasant tasty friendly warm clean cosy helpful"
 ).split()
@@ -109,7 +110,7 @@ def arithmetic_skill(rng: Random) -> Question:
 
 def lists_skill(rng: Random) -> Question:
     """Reverse a list, find an item by its place, count, or leave one out."""
-    items = rng.sample(NOUNS, rng.randrange(3, 6))
+    items = rng.sample(LISTABLE, rng.randrange(3, 6))
     text = ", ".join(items)
     kind = rng.choice(("reverse", "place", "last", "count", "without"))
     place = rng.randrange(min(len(items), 4))
@@ -211,8 +212,8 @@ def passage(rng: Random) -> Passage:
 
 
 def reading_skill(rng: Random) -> Question:
-    """A question that two to four sentences of fresh text answer."""
-    passages = [passage(rng) for _ in range(rng.randrange(2, 5))]
+    """A question that two or three sentences of fresh text answer."""
+    passages = [passage(rng) for _ in range(rng.randrange(2, 4))]
     kind, question, answer = rng.choice(rng.choice(passages).questions)
     text = " ".join(p.text for p in passages)
     return Question("reading", kind, f"{text} {question}", answer, f"{text} {question}")
@@ -237,14 +238,15 @@ def repeat_skill(rng: Random) -> Question:
 def record_skill(rng: Random) -> Question:
     """Put a sentence into a record of a named format."""
     person, city, job, pet = names.person(rng), names.word(rng), rng.choice(JOBS), rng.choice(PETS)
+    colour, thing = rng.choice(COLOURS), rng.choice(WARES)
     text = rng.choice(
         (
-            f"{person}, a {job} from {city}, has a {pet}.",
-            f"{person} keeps a {pet} in {city} and works as a {job}.",
-            f"In {city}, {person} is a {job} who owns a {pet}.",
+            f"{person}, a {job} from {city}, has a {pet} and a {colour} {thing}.",
+            f"{person} keeps a {pet} and a {colour} {thing} in {city} and works as a {job}.",
+            f"In {city}, {person} is a {job} who owns a {colour} {thing} and a {pet}.",
         )
     )
-    fields = {"name": person, "city": city, "job": job, "pet": pet}
+    fields = {"name": person, "city": city, "job": job, "pet": pet, "thing": thing, "colour": colour}
     keys = rng.sample(list(fields), rng.randrange(1, 5))
     kind, instruction, answer = rng.choice(
         (
@@ -285,6 +287,79 @@ def notice_skill(rng: Random) -> Question:
     values = {"x": names.word(rng), "n": rng.randrange(2, 12), "a": names.company(rng), "p": p, "q": q}
     text = formal.format(**values)
     return Question("notice", "notice", f"Say this in plain words: {text}", plain.format(**values), text)
+
+
+# Formal verb, its participle, plain verb; formal and plain circumstance of another party; formal and plain duty.
+_VERBS = (
+    ("convey", "conveyed", "bring"),
+    ("furnish", "furnished", "give"),
+    ("restore", "restored", "give back"),
+    ("repair", "repaired", "fix"),
+    ("purchase", "purchased", "buy"),
+    ("vend", "vended", "sell"),
+    ("examine", "examined", "check"),
+    ("retain", "retained", "keep"),
+    ("erect", "erected", "build"),
+    ("cleanse", "cleansed", "clean"),
+    ("transmit", "transmitted", "send"),
+    ("conceal", "concealed", "hide"),
+    ("procure", "procured", "get"),
+    ("discard", "discarded", "throw away"),
+    ("lease", "leased", "rent"),
+    ("demolish", "demolished", "destroy"),
+    ("exhibit", "exhibited", "show"),
+    ("enumerate", "enumerated", "count"),
+    ("safeguard", "safeguarded", "protect"),
+    ("surrender", "surrendered", "hand over"),
+)
+_CIRCUMSTANCES = (
+    ("on behalf of {b}", "for {b}"),
+    ("at the request of {b}", "if {b} asks"),
+    ("in the absence of {b}", "while {b} is away"),
+    ("prior to the arrival of {b}", "before {b} comes"),
+    ("subsequent to the departure of {b}", "after {b} leaves"),
+    ("with the assent of {b}", "if {b} agrees"),
+    ("notwithstanding any objection of {b}", "even if {b} says no"),
+    ("in the presence of {b}", "when {b} is there"),
+    ("for the benefit of {b} in {x}", "to help {b} in {x}"),
+    ("within {d} days of the call of {b}", "within {d} days if {b} calls"),
+    ("in {x}, unbeknown to {b}", "in {x} and not tell {b}"),
+    ("for a period of {d} months under {b}", "under {b} for {d} months"),
+)
+_DUTIES = (
+    ("{a} shall {formal}", "shall be {participle} by {a}", "{a} must {plain}"),
+    ("{a} shall not {formal}", "shall not be {participle} by {a}", "{a} must not {plain}"),
+    ("{a} is entitled to {formal}", "may be {participle} by {a}", "{a} can {plain}"),
+    ("it is incumbent upon {a} to {formal}", "must needs be {participle} by {a}", "{a} has to {plain}"),
+)
+
+
+def rewrite_skill(rng: Random) -> Question:
+    """A formal order in plain words, from a small grammar: active or passive, circumstance first or last.
+
+    It is the practice in who does what to whom, and in carrying both names over, that a model of the real world has had
+    from a million documents.
+    """
+    formal, participle, plain = rng.choice(_VERBS)
+    around, plain_around = rng.choice(_CIRCUMSTANCES)
+    active, passive, duty = rng.choice(_DUTIES)
+    thing = rng.choice((f"the {rng.choice(WARES)}", f"{rng.randrange(2, 1000)} {rng.choice(GOODS)}", f"the {rng.choice(GOODS)}"))
+    is_active, is_fronted = rng.random() < 0.5, rng.random() < 0.5
+    core = f"{active} {thing}" if is_active else f"{thing} {passive}"
+    text = f"{around}, {core}." if is_fronted else f"{core} {around}."
+    makers = (names.company, names.company, names.person)
+    values = {
+        "a": rng.choice(makers)(rng),
+        "b": rng.choice(makers)(rng),
+        "x": names.word(rng),
+        "d": rng.randrange(2, 91),
+        "formal": formal,
+        "participle": participle,
+        "plain": plain,
+    }
+    text = text.format(**values)
+    text = text[0].upper() + text[1:]
+    return Question("rewrite", formal, f"Say this in plain words: {text}", f"{duty} {thing} {plain_around}.".format(**values), text)
 
 
 EVERYDAY: tuple[str, ...] = (
