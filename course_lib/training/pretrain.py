@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +201,3 @@ def pretrain(out: Path, config: PretrainConfig, corpus: np.ndarray | None = None
     (out / "pretraining.json").write_text(json.dumps(card, indent=1) + "\n")
     return card
 
-
-def smoke(config: PretrainConfig = SMOKE) -> PretrainConfig:
-    """A recipe that runs everything on a CPU within a minute and learns next to nothing."""
-    return replace(config)

@@ -1,0 +1,283 @@
+"""The command ``course``: check the machine, train, evaluate, talk to, and merge a model, and open the lessons."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import course_lib
+from course_lib.errors import CourseError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MISTAKE = 2
+"""Exit status for a user's mistake, or a run that was stopped."""
+
+
+# -- commands: each imports what it needs, so that --help is instant ---------------------------------------------------
+
+
+def doctor(options: argparse.Namespace) -> int:
+    from course_lib.models.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:16} {finding.found}" + ("" if finding.good else f"  -> {finding.remedy}"))
+    if all(finding.good for finding in findings):
+        print("Everything is there. Open the lessons with: course lab")
+        return 0
+    return MISTAKE
+
+
+def train(options: argparse.Namespace) -> int:
+    from course_lib.training.config import TrainConfig
+
+    config = TrainConfig.from_toml(options.config) if options.config else TrainConfig()
+    config = config.with_changes(**{key: getattr(options, key) for key in config.as_dict()})
+    from course_lib.training.sft import train as fine_tune
+
+    trained = fine_tune(config, options.out, resume=options.resume)
+    metrics = trained.metrics
+    print(
+        f"Trained {metrics['trainable_parameters']:,} of {metrics['parameters']:,} parameters on {metrics['rows']} rows "
+        f"in {metrics['seconds']:.0f} s, {metrics['peak_memory_bytes'] / 1e9:.2f} GB peak. Last loss {metrics['final_loss']:.3f}."
+    )
+    weights = trained.folder.weights(config.method)
+    flags = f"--model {weights}" if config.method == "full" else f"--model {config.model} --adapter {weights}"
+    print(f"Saved to {weights}. Next: course eval {flags}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from course_lib.evaluation.report import evaluate as ask
+    from course_lib.evaluation.suites import suite
+
+    if options.json:
+        _check_writable(options.json)
+    model, tokenizer = _load(options)
+    report = ask(model, tokenizer, suite(options.suite))
+    print(f"{'skill':12} {'exact match':12} {'95 % interval':16} right/asked")
+    for skill, score in report.by_skill.items():
+        low, high = score.interval()
+        print(f"{skill:12} {score.rate:<12.3f} {low:.3f} to {high:.3f}   {score.right}/{score.total}")
+    if report.never_paired.total:
+        print(f"legal clause types that pretraining never explained: {report.never_paired.rate:.3f}")
+    print(f"{len(report.questions)} questions in {report.seconds:.1f} s")
+    if options.json:
+        from course_lib.training.runs import saying_disk_full, write_whole
+        from course_lib.versions import versions
+
+        with saying_disk_full(options.json):
+            write_whole(options.json, json.dumps(report.as_json() | {"versions": versions()}, indent=1) + "\n")
+    return 0
+
+
+def chat(options: argparse.Namespace) -> int:
+    from course_lib.evaluation.generate import greedy
+
+    model, tokenizer = _load(options)
+    if options.prompt is not None:
+        print(greedy(model, tokenizer, [options.prompt])[0])
+        return 0
+    print("Ask something; an empty line or Ctrl-D ends. Each question stands alone.")
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            return 0
+        if not question:
+            return 0
+        print(greedy(model, tokenizer, [question])[0])
+
+
+def merge(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from course_lib.lora.merge import merge as merge_adapter
+    from course_lib.models.loading import quiet, resolve
+
+    quiet()
+    with tqdm(total=5, unit="step", leave=False) as bar:
+
+        def on_step(what: str, done: int, total: int) -> None:
+            bar.set_description(what)
+            bar.update(done - bar.n)
+
+        report = merge_adapter(resolve(options.model), options.adapter, options.out, on_step=on_step)
+    for warning in report.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(
+        f"Merged into {options.out} ({report.size / 1e6:.1f} MB, {report.seconds:.0f} s). Logits differ from base + adapter by at most "
+        f"{report.difference:.2g}; the likeliest token agrees in {report.agreement:.1%}."
+    )
+    return 0
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    from course_lib.training.pretrain import SMOKE, PretrainConfig
+    from course_lib.training.pretrain import pretrain as build
+
+    if options.out.exists() and any(options.out.iterdir()):
+        raise CourseError(f"{options.out} is not empty: choose another --out")
+    card = build(options.out, SMOKE if options.smoke else PretrainConfig(seed=options.seed))
+    print(f"{card['parameters']:,} parameters, {card['seconds']['all']:.0f} s on {card['device']}, saved to {options.out}")
+    for skill, score in card["scores"].items():
+        print(f"{skill:12} {score['right']}/{score['total']}")
+    return 0
+
+
+def lab(options: argparse.Namespace) -> int:
+    from course_lib.notebook.syllabus import lessons_folder
+
+    if shutil.which("jupyter-lab", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])) is None:
+        raise CourseError("JupyterLab is not installed: pip install jupyterlab")
+    root = _lessons_to_write_in(lessons_folder())
+    start = sorted(root.glob("lessons/00_*.ipynb"))[0].relative_to(root)
+    arguments = ["-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{start.as_posix()}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--allow-root")
+    if options.no_browser:
+        arguments.append("--no-browser")
+    os.execv(sys.executable, [sys.executable, *arguments, *options.rest])
+
+
+def _lessons_to_write_in(lessons: Path) -> Path:
+    """The folder above the lessons: the checkout, or a copy of an installed package's lessons in the current folder."""
+    if "site-packages" not in lessons.parts:
+        return lessons.parent
+    copy = Path("lessons").resolve()
+    if not copy.exists():
+        shutil.copytree(lessons, copy)
+        print(f"The lessons are in {copy}: what you change there stays yours.")
+    return copy.parent
+
+
+def _load(options: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model that the flags name, with its adapter if there is one."""
+    from course_lib.models.loading import load_adapted, load_model, load_tokenizer, resolve
+
+    base = resolve(options.model)
+    tokenizer = load_tokenizer(base)
+    if options.adapter is None:
+        return load_model(base), tokenizer
+    from course_lib.lora.folders import check_adapter
+
+    for warning in check_adapter(base, options.adapter):
+        print(f"note: {warning}", file=sys.stderr)
+    return load_adapted(base, options.adapter), tokenizer
+
+
+def _check_writable(file: Path) -> None:
+    """Refuse an output file before the work, not after it."""
+    if not file.resolve().parent.is_dir():
+        raise CourseError(f"there is no folder {file.resolve().parent} to write {file.name} into: make it first")
+    if file.is_dir() or not os.access(file.resolve().parent, os.W_OK):
+        raise CourseError(f"{file} can't be written: choose another file")
+
+
+# -- the parser --------------------------------------------------------------------------------------------------------
+
+EXAMPLES = """examples:
+  course doctor                                     is everything here?
+  course train --out run                            teach wren legal clauses, about a minute on 2 cores
+  course eval --adapter run/adapter                 what it learnt, and what it kept
+  course chat --adapter run/adapter                 talk to it
+  course merge --model tiny --adapter run/adapter --out merged
+  course train --model owner/name --data mine.jsonl --method qlora --out run2
+  course lab                                        open the lessons
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="course",
+        description="Fine-tune, measure and merge language models with LoRA; open the lessons.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"course {course_lib.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: object, help: str, example: str) -> argparse.ArgumentParser:
+        raw = argparse.RawDescriptionHelpFormatter
+        sub = commands.add_parser(name, help=help, description=help, epilog=f"example:\n  {example}", formatter_class=raw)
+        sub.set_defaults(run=run)
+        return sub
+
+    def model_flags(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--model", metavar="M", help="tiny (wren, the default), small, large, a folder, or a hub id")
+        sub.add_argument("--adapter", type=Path, metavar="DIR", help="a LoRA adapter to put on it")
+
+    command("doctor", doctor, "Check that this machine has what the course needs.", "course doctor")
+
+    sub = command("train", train, "Fine-tune a model.", "course train --data mine.jsonl --rank 8 --epochs 2 --out run")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the run; must not hold one already")
+    sub.add_argument("--config", type=Path, metavar="F.toml", help="a config file; flags override it")
+    sub.add_argument("--resume", action="store_true", help="go on with the unfinished run in --out")
+    sub.add_argument("--model", metavar="M", help="tiny (wren, the default), small, large, a folder, or a hub id")
+    sub.add_argument("--data", metavar="F.jsonl", help="rows of prompt/completion, messages, or instruction/input/output")
+    sub.add_argument("--examples", type=int, help="without --data: how many legal clauses (1000)")
+    sub.add_argument("--method", help="full, lora (the default) or qlora")
+    sub.add_argument("--rank", type=int, help="of the adapter (16)")
+    sub.add_argument("--alpha", type=float, help="its scale is alpha/rank (32)")
+    sub.add_argument("--target-modules", type=_names, metavar="NAMES", help="comma-separated, such as q_proj,v_proj (all-linear)")
+    sub.add_argument("--dropout", type=float, help="on the adapter's input (0)")
+    sub.add_argument("--lr", type=float, help="peak learning rate (2e-3)")
+    sub.add_argument("--epochs", type=float, help="passes over the data (3)")
+    sub.add_argument("--batch-size", type=int, help="rows a forward pass (16)")
+    sub.add_argument("--accumulation", type=int, help="forward passes an optimiser step (1)")
+    sub.add_argument("--max-length", type=int, help="tokens a row; longer rows are refused, never cut (512)")
+    sub.add_argument("--packing", action="store_true", default=None, help="several rows a sequence, kept apart")
+    sub.add_argument("--seed", type=int, help="of data, adapter and order (0)")
+    sub.add_argument("--tracker", help="none (the default), tensorboard, trackio or wandb")
+
+    sub = command("eval", evaluate, "Ask a model every question of a suite.", "course eval --adapter run/adapter --suite all --json scores.json")
+    model_flags(sub)
+    sub.add_argument("--suite", choices=("legal", "general", "all"), default="all", help="which questions (all)")
+    sub.add_argument("--json", type=Path, metavar="F", help="also write scores and answers to a file")
+
+    sub = command("chat", chat, "Talk to a model.", 'course chat --prompt "What is 12 + 30?"')
+    model_flags(sub)
+    sub.add_argument("--prompt", metavar="TEXT", help="ask this alone, and end")
+
+    sub = command("merge", merge, "Merge an adapter into its base, with proof.", "course merge --model tiny --adapter run/adapter --out merged")
+    sub.add_argument("--model", required=True, metavar="M", help="the base: tiny, a folder, or a hub id")
+    sub.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="the adapter that was trained on it")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model; must be empty or new")
+
+    sub = command("pretrain", pretrain, "Make wren anew: corpus, tokenizer and model from one seed.", "course pretrain --smoke --out smoke")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
+    sub.add_argument("--smoke", action="store_true", help="a minute on a CPU, to see that everything runs")
+    sub.add_argument("--seed", type=int, default=0, help="of corpus and weights (0)")
+
+    sub = command("lab", lab, "Open the lessons in JupyterLab.", "course lab --no-browser")
+    sub.add_argument("--no-browser", action="store_true", help="only print the address")
+    sub.add_argument("rest", nargs="*", metavar="-- ARGS", help="handed on to JupyterLab")
+    return parser
+
+
+def _names(text: str) -> str | tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return names[0] if names == ("all-linear",) else names
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, or 2 with one sentence on stderr."""
+    options = _parser().parse_args(argv)
+    try:
+        return options.run(options)
+    except CourseError as error:
+        print(f"course: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("course: stopped", file=sys.stderr)
+    return MISTAKE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""Supervised fine-tuning: the only module that touches TRL."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib.data.rows import Row, check_lengths, legal_rows, read_rows
+from course_lib.errors import CourseError
+from course_lib.lora.arithmetic import trainable_parameters
+from course_lib.lora.folders import write_base_mark
+from course_lib.models.loading import device, load_model, load_tokenizer, resolve
+from course_lib.training.config import ALL_LINEAR, TrainConfig
+from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
+from course_lib.versions import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+SAVES = 6  # checkpoints over a run, so that a crash loses a sixth of it at most
+
+
+class Interrupted(CourseError):
+    """Training was stopped on request; its last step is saved and it can be resumed."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: the model in memory, and everything about it on disk."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: RunFolder
+    curve: list[dict[str, float]]
+    metrics: dict[str, Any]
+
+
+def rows_of(config: TrainConfig) -> list[Row]:
+    """The training rows that a config names."""
+    return read_rows(Path(config.data)) if config.data else legal_rows(config.examples, config.seed)
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    rows: Sequence[Row] | None = None,
+    progress: bool = True,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Trained:
+    """Fine-tune a model and leave a run folder behind.
+
+    The folder holds ``config.toml``, ``versions.json``, ``curve.jsonl``, ``metrics.json`` and the adapter (or the model, for
+    ``method="full"``). On a CPU with a fixed number of threads, a run that was killed and resumed ends in the same bits as one
+    that wasn't.
+
+    Args:
+        config: what to do.
+        out: the run's folder: new, or with ``resume`` the folder of an unfinished run.
+        resume: go on from the newest complete checkpoint.
+        rows: training rows, in place of those that ``config.data`` names.
+        progress: show a bar, in notebook or terminal.
+        on_step: called with each finished step.
+
+    Raises:
+        CourseError: bad input, found before any training; a full disk; or `Interrupted` after Ctrl-C.
+    """
+    folder = RunFolder(Path(out))
+    if resume:
+        config = _resumed(folder, config)
+    base = resolve(config.model)
+    tokenizer = load_tokenizer(base)
+    rows = list(rows if rows is not None else rows_of(config))
+    check_lengths(rows, tokenizer, config.max_length)
+    model = load_model(base, four_bit=config.method == "qlora")
+    _check_targets(model, config)
+    if not resume:
+        folder.start(config)
+    _check_disk(folder, model, config)
+
+    with saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"):
+        write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
+        trainer, peak = _trainer(model, tokenizer, rows, config, folder, progress, on_step)
+        checkpoint = folder.last_checkpoint() if resume else None
+        started = time.perf_counter()
+        with _stop_at_a_step(trainer, folder):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        seconds = time.perf_counter() - started
+        trained = trainer.model
+        counts = trainable_parameters(trained)
+        curve = [
+            {key: entry[key] for key in ("step", "epoch", "loss", "learning_rate") if key in entry}
+            for entry in trainer.state.log_history
+            if "loss" in entry
+        ]
+        weights = folder.weights(config.method)
+        save_whole(weights, lambda path: _save(trained, tokenizer, path, base, config))
+        size = sum(file.stat().st_size for file in weights.rglob("*.safetensors"))
+        write_whole(folder.curve_file, "".join(json.dumps(point) + "\n" for point in curve))
+        metrics = {
+            "steps": trainer.state.global_step,
+            "rows": len(rows),
+            "seconds": round(seconds, 2),
+            "resumed": bool(checkpoint),
+            "final_loss": curve[-1]["loss"],
+            "trainable_parameters": counts.trainable,
+            "parameters": counts.total,
+            "weights_bytes": size,
+            "peak_memory_bytes": peak(),
+            "device": device(),
+        }
+        write_whole(folder.metrics_file, json.dumps(metrics, indent=1) + "\n")
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return Trained(trained.eval(), tokenizer, folder, curve, metrics)
+
+
+def _save(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, base: Path, config: TrainConfig) -> None:
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    if config.method != "full":
+        write_base_mark(path, base, four_bit=config.method == "qlora")
+
+
+def _resumed(folder: RunFolder, config: TrainConfig) -> TrainConfig:
+    """The config of the run to go on with; what the caller asks for must not contradict it."""
+    if not folder.config_file.is_file():
+        raise CourseError(f"{folder.path} holds no run to resume: start one without --resume")
+    if folder.finished:
+        raise CourseError(f"the run in {folder.path} is finished: there is nothing to resume")
+    earlier = TrainConfig.from_toml(folder.config_file)
+    changed = [key for key, value in earlier.as_dict().items() if config.as_dict()[key] != value]
+    if changed and config != TrainConfig():
+        raise CourseError(f"{folder.path} was started with another {', '.join(changed)}: resume it with the same, or start a new run")
+    return earlier
+
+
+def _check_targets(model: PreTrainedModel, config: TrainConfig) -> None:
+    """Refuse target modules that the model doesn't have, and name those that it has."""
+    import torch
+
+    if config.method == "full" or config.target_modules == ALL_LINEAR:
+        return
+    output = model.get_output_embeddings()
+    linear = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not output}
+    wanted = (config.target_modules,) if isinstance(config.target_modules, str) else config.target_modules
+    if unknown := [name for name in wanted if name not in linear]:
+        raise CourseError(f"the model has no target modules {', '.join(unknown)}: choose from {', '.join(sorted(linear))} or {ALL_LINEAR}")
+
+
+def _check_disk(folder: RunFolder, model: PreTrainedModel, config: TrainConfig) -> None:
+    """Refuse to start where weights and optimiser states could not be saved."""
+    shape = model.config.hidden_size * (8 if config.method != "full" else 0) * config.rank * 12 * model.config.num_hidden_layers
+    need = 4 * (shape if config.method != "full" else 3 * sum(p.numel() for p in model.parameters()))
+    free = shutil.disk_usage(folder.path).free
+    if free < need:
+        raise CourseError(f"the disk of {folder.path} is too full: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    config: TrainConfig,
+    folder: RunFolder,
+    progress: bool,
+    on_step: Callable[[int], object],
+) -> tuple[SFTTrainer, Callable[[], int]]:
+    """TRL's trainer for a config, and a function that tells the peak memory of the process (or GPU) in bytes."""
+    import datasets
+    import torch
+    from peft import LoraConfig
+    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    on_gpu = device() == "cuda"
+    steps = max(1, round(config.epochs * -(-len(rows) // (config.batch_size * config.accumulation))))
+    arguments = SFTConfig(
+        output_dir=str(folder.checkpoints),
+        learning_rate=config.lr,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        max_length=config.max_length,
+        packing=config.packing,
+        seed=config.seed,
+        optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch",
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=None,  # the old name of the next one, which warns
+        activation_checkpointing=on_gpu and config.method == "qlora",  # a third slower; worth it only where memory is short
+        logging_steps=max(1, steps // 30),
+        logging_first_step=True,
+        save_steps=max(1, steps // SAVES),
+        save_total_limit=2,
+        report_to=config.tracker,
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+    )
+    adapter = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules),
+        bias="none",
+    )
+    torch.manual_seed(config.seed)  # the adapter's A is drawn here, before the trainer seeds itself
+    datasets.disable_progress_bars()
+
+    class Steps(TrainerCallback):
+        """Tells of each step, and marks each checkpoint that is written to its end."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            on_step(state.global_step)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
+
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=datasets.Dataset.from_list([row.as_trl() for row in rows]),
+        peft_config=None if config.method == "full" else adapter,
+        callbacks=[Steps(), *([_bar()] if progress else [])],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer, _peak_memory
+
+
+def _bar() -> Any:
+    """A progress bar with the loss, in notebook or terminal."""
+    from tqdm.auto import tqdm
+    from transformers import TrainerCallback
+
+    class Bar(TrainerCallback):
+        bar: Any = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", leave=False)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.bar.update(state.global_step - self.bar.n)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if self.bar is not None and logs and "loss" in logs:
+                self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.bar.close()
+
+    return Bar()
+
+
+def _peak_memory() -> int:
+    """Bytes: of the GPU if there is one, else of this process since it started."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def _stop_at_a_step(trainer: SFTTrainer, folder: RunFolder) -> Iterator[None]:
+    """Let Ctrl-C end training after the step that is running, with a checkpoint; a second Ctrl-C ends it at once."""
+    from transformers import TrainerCallback
+
+    asked = threading.Event()
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+            if asked.is_set() and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+            return control
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    trainer.add_callback(Stop())
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, ask) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+    if asked.is_set() and trainer.state.global_step < trainer.state.max_steps:
+        step = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+        raise Interrupted(f"stopped at {step}, nothing is lost: go on with: course train --resume --out {folder.path}")
