@@ -48,6 +48,7 @@ def train(options: argparse.Namespace) -> int:
         f"Trained {metrics['trainable_parameters']:,} of {metrics['parameters']:,} parameters on {metrics['rows']} rows "
         f"in {metrics['seconds']:.0f} s, {metrics['peak_memory_bytes'] / 1e9:.2f} GB peak. Last loss {metrics['final_loss']:.3f}."
     )
+    config = trained.config
     weights = trained.folder.weights(config.method)
     flags = f"--model {weights}" if config.method == "full" else f"--model {config.model} --adapter {weights}"
     print(f"Saved to {weights}. Next: course eval {flags}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from numbers import Integral
 
 from markupsafe import Markup, escape
 
@@ -43,6 +44,8 @@ def number(value: object, spec: str = "") -> str:
         return format(value, spec)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.3g}" if hasattr(value, "__float__") else str(value)
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    if not hasattr(value, "__float__"):
+        return str(value)
+    return f"{float(value):,.0f}" if abs(float(value)) >= 1000 else f"{float(value):.3g}"

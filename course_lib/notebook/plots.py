@@ -204,16 +204,19 @@ def lora_picture(weight: Any, update: Any, B: Any, A: Any) -> Figure:
         weight: the frozen matrix W, d x k (a tensor or an array).
         update: what full fine-tuning added to it, d x k.
         B: d x r.
-        A: r x k. B A stands in for the update; the best B and A of a rank come from its singular value decomposition.
+        A: r x k. B A stands in for the update; the best of a rank are `course_lib.lora.arithmetic.low_rank`'s.
     """
     import numpy as np
+    import torch
     from matplotlib.figure import Figure
+
+    from course_lib.lora.arithmetic import energy
 
     weight, update, B, A = (_array(matrix) for matrix in (weight, update, B, A))
     (d, k), rank = weight.shape, A.shape[0]
     total = float(np.sum(update**2))
     kept = 1 - float(np.sum((update - B @ A) ** 2)) / total
-    best = np.cumsum(np.linalg.svd(update, compute_uv=False) ** 2) / total
+    best = energy(torch.as_tensor(update)).numpy()
     small, whole = rank * (d + k), d * k
     width, height, top = 8.6, 6.1, 5.6
     fig = Figure(figsize=(width, height))

@@ -120,14 +120,17 @@ for (const cell of document.querySelectorAll('.course-quiz-count')) {
 </script>""")
 BAR = Markup(
     '<span style="white-space:nowrap"><span aria-hidden="true" style="display:inline-block;vertical-align:middle;width:8em;'
-    'height:.7em;border:1px solid currentColor;border-radius:3px;overflow:hidden"><span style="display:block;height:100%;width:{percent}%;'
-    'background:#0072B2"></span></span> {words}</span>'
+    'height:.7em;border:1px solid currentColor;border-radius:3px;overflow:hidden">'
+    '<span style="display:block;height:100%;width:{percent}%;background:#0072B2"></span></span> {words}</span>'
 )
 
 
 def show_progress() -> None:
     """Show every lesson with what the learner has done in it."""
-    progress = read()
+    try:
+        progress = read()
+    except OSError:
+        progress = Progress()
     of_lesson: dict[str, list[str]] = {}
     for claim in claims().values():
         of_lesson.setdefault(claim.lesson, []).append(claim.id)
@@ -136,13 +139,13 @@ def show_progress() -> None:
         ids = of_lesson.get(lesson.number, [])
         seen = [id for id in ids if id in progress.claims]
         failed = sum(not progress.claims[id] for id in seen)
-        words = f"{len(seen)} of {len(ids)}" + (f", {failed} did not hold" if failed else "")
+        words = f"{len(seen)} of {len(ids)}" + (f", {failed} did not hold" if failed else "") if ids else "none"
         opened = "yes" if lesson.number in progress.opened else "not yet"  # a day would change the stored notebook every day
         link = Markup('<a href="{}">{} {}</a>').format(lesson.file, lesson.number, lesson.title)
         bar = BAR.format(percent=round(100 * len(seen) / max(1, len(ids))), words=words)
-        quizzes = Markup('<span class="course-quiz-count" data-lesson="{}">none yet</span>').format(lesson.number)
-        rich.append([link, prose(lesson.question), f"{lesson.minutes} min", opened, bar, quizzes])
-        plain.append([f"{lesson.number} {lesson.title}", lesson.question, f"{lesson.minutes} min", opened, words])
-    columns = ["lesson", "the question", "time", "opened", "claims measured", "quizzes"]
+        quizzes = Markup('<span class="course-quiz-count" data-lesson="{}">none</span>').format(lesson.number)
+        rich.append([link, prose(lesson.question), lesson.minutes, opened, bar, quizzes])
+        plain.append([f"{lesson.number} {lesson.title}", lesson.question, lesson.minutes, opened, words])
+    columns = ["lesson", "the question", "minutes", "opened", "claims measured", "quizzes"]
     html = table(rich, columns, "Your progress, kept on this computer").html + COUNT_QUIZZES
     display(Shown(html, table(plain, columns[:-1], "Your progress, kept on this computer").text))

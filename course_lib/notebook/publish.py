@@ -124,7 +124,9 @@ def _watch(peak: list[int], done: threading.Event) -> None:
     """Keep the most memory that the kernel and its children, the only ones of this process, took together."""
     import psutil
 
-    while not done.wait(0.1):
+    ended = False
+    while not ended:
+        ended = done.wait(0.1)
         try:
             peak[0] = max(peak[0], sum(child.memory_info().rss for child in psutil.Process().children(recursive=True)))
         except psutil.NoSuchProcess:

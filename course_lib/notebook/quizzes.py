@@ -55,7 +55,8 @@ def quiz(question: str, options: Mapping[str, str], answer: str) -> None:
     )
     html = Markup(
         '<fieldset class="course-quiz" data-key="course-quiz/{}/{}" style="{}">'
-        '<legend style="font-weight:600;padding:0 .4em">{}</legend>{}<div role="status" style="min-height:1.6em;margin:.5em 0"></div>'
+        '<legend style="font-weight:600;padding:0 .4em">{}</legend>{}'
+        '<div role="status" style="min-height:1.6em;margin:.5em 0"></div>'
         "<details><summary>Every option explained</summary><ul>{}</ul></details></fieldset>{}"
     ).format(lesson, key, FRAME, prose(question), choices, reasons, SCRIPT)
     text = "\n".join([question, *(f"  ( ) {option}" for option in options), f"Answer: {answer}: {options[answer]}"])

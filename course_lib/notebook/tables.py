@@ -28,7 +28,8 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], caption: str
         raise ValueError(f"every row needs {len(columns)} values, one for each of {', '.join(columns)}")
     # Numbers end where their column ends, so that their digits stand below one another.
     cells = [[value if isinstance(value, Markup) else number(value) for value in row] for row in values]
-    side = ["right" if all(row[i][:1] in "+-\N{MINUS SIGN}.0123456789" for row in cells) else "left" for i in range(len(columns))]
+    numeric = [i > 0 and all(row[i][:1] in "+-\N{MINUS SIGN}.0123456789" for row in cells) for i in range(len(columns))]
+    side = ["right" if is_numeric else "left" for is_numeric in numeric]
 
     def cell(tag: str, index: int, content: str, rule: str = RULE) -> Markup:
         shown = content if isinstance(content, Markup) else prose(content)

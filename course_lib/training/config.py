@@ -19,12 +19,12 @@ ALL_LINEAR = "all-linear"
 class TrainConfig:
     """What a fine-tuning run depends on.
 
-    ``model`` is a tier, folder or hub id; ``data`` a JSONL file, or empty for the legal task with ``examples`` rows.
+    ``model`` is a tier, folder or hub id, or empty for what ``COURSE_MODEL`` says, else wren; ``data`` a JSONL file, or empty for the legal task with ``examples`` rows.
     ``rank``, ``alpha``, ``target_modules`` and ``dropout`` shape the adapter. A step sees ``batch_size`` times
     ``accumulation`` rows of at most ``max_length`` tokens.
     """
 
-    model: str = "tiny"
+    model: str = ""
     data: str = ""
     examples: int = 1000
     method: str = "lora"

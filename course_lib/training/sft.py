@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -19,7 +20,7 @@ from course_lib.data.rows import Row, check_lengths, legal_rows, read_rows
 from course_lib.errors import CourseError
 from course_lib.lora.arithmetic import trainable_parameters
 from course_lib.lora.folders import write_base_mark
-from course_lib.models.loading import device, load_model, load_tokenizer, resolve
+from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training.config import ALL_LINEAR, TrainConfig
 from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
 from course_lib.versions import versions
@@ -44,6 +45,7 @@ class Trained:
     folder: RunFolder
     curve: list[dict[str, float]]
     metrics: dict[str, Any]
+    config: TrainConfig
 
 
 def rows_of(config: TrainConfig) -> list[Row]:
@@ -80,6 +82,8 @@ def train(
     folder = RunFolder(Path(out))
     if resume:
         config = _resumed(folder, config)
+    else:  # what the environment said is kept with the run
+        config = config.with_changes(model=config.model or os.environ.get(ENVIRONMENT) or "tiny")
     base = resolve(config.model)
     tokenizer = load_tokenizer(base)
     rows = list(rows if rows is not None else rows_of(config))
@@ -123,7 +127,7 @@ def train(
         }
         write_whole(folder.metrics_file, json.dumps(metrics, indent=1) + "\n")
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return Trained(trained.eval(), tokenizer, folder, curve, metrics)
+    return Trained(trained.eval(), tokenizer, folder, curve, metrics, config)
 
 
 def _save(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, base: Path, config: TrainConfig) -> None:
@@ -306,3 +310,19 @@ def _stop_at_a_step(trainer: SFTTrainer, folder: RunFolder) -> Iterator[None]:
     if asked.is_set() and trainer.state.global_step < trainer.state.max_steps:
         step = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
         raise Interrupted(f"stopped at {step}, nothing is lost: go on with: course train --resume --out {folder.path}")
+
+
+def labels_of(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """A row's tokens and their labels as TRL's own collator makes them: -100 where no loss falls.
+
+    Returns:
+        Two lists of one length, without padding.
+    """
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    prompt = tokenizer.apply_chat_template(list(row.prompt), add_generation_prompt=True, return_dict=False)
+    chat = [*row.prompt, {"role": "assistant", "content": row.answer}]
+    whole = tokenizer.apply_chat_template(chat, return_dict=False)
+    mask = [0] * len(prompt) + [1] * (len(whole) - len(prompt))
+    batch = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)([{"input_ids": whole, "completion_mask": mask}])
+    return batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
