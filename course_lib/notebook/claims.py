@@ -49,7 +49,7 @@ def check(claim_id: str, *, holds: bool, measured: SupportsFloat | object, unit:
     """
     claim = _find(claim_id)
     # Not a number compares false with everything, so that a careless `not gap > 0.1` would pass.
-    verdict = bool(holds) and measured == measured
+    verdict = bool(holds) and bool(measured == measured)
     judged = verdict if _on_wren() or not claim.learned else None
     words, colour = VERDICTS[judged]
     written = number(measured, spec)

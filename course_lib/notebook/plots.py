@@ -248,7 +248,7 @@ def lora_picture(weight: Any, update: Any, B: Any, A: Any) -> Figure:
     axes.plot(ranks, ranks * (d + k) / whole, color=GREY, linestyle="--")
     axes.plot([rank], [kept], "o", color=BLUE, markersize=9, clip_on=False, zorder=3)
     axes.plot([rank], [small / whole], "o", color=GREY, markersize=7, clip_on=False, zorder=3)
-    axes.text(1.1, 0.93, "update kept", color=BLUE, size=9.5, weight="bold")
+    axes.text(1, 1.05, "update kept", color=BLUE, size=9.5, weight="bold")
     axes.text(len(best) * 0.93, 0.06, "numbers\nto train", color="#5F5F5F", size=9.5, weight="bold", ha="right")
     axes.set_xscale("log", base=2)
     axes.set(xlim=(1, len(best)), ylim=(0, 1))
@@ -284,7 +284,7 @@ def _gauge(axes: Axes, share: float, colour: str, title: str, words: str) -> Non
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.set_axis_off()
     axes.set_title(title, size=10, weight="normal", pad=4)
-    axes.text(0, -0.9, words, va="top", weight="bold")
+    axes.text(0, -0.9, words, va="top", weight="bold", size=10)
 
 
 def _array(matrix: Any) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -62,9 +61,9 @@ def update(change: Callable[[Progress], object]) -> None:
         with FileLock(home() / "progress.lock", timeout=10):
             progress = read()
             change(progress)
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=home(), suffix=".part", delete=False) as part:
-                json.dump(asdict(progress), part, indent=1, sort_keys=True)
-            Path(part.name).replace(home() / "progress.json")
+            part = home() / "progress.json.part"
+            part.write_text(json.dumps(asdict(progress), indent=1, sort_keys=True), encoding="utf-8")
+            part.replace(home() / "progress.json")
     except OSError as error:
         warnings.warn(f"Your progress can't be kept: {error}. Set COURSE_HOME to a folder that can be written to.", stacklevel=3)
 
