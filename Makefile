@@ -36,12 +36,13 @@ lint: .venv/ready
 	$(BIN)/codespell
 
 check: lint
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -q -m "not slow"
 
+# One lesson at a time: two trainings on two cores hinder each other and take several times as long.
 test: lint
 	$(BIN)/pytest tests/
 ifneq ($(LESSONS),)
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile lessons/
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --timeout=600 lessons/
 endif
 
 lessons: .venv/ready

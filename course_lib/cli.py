@@ -28,7 +28,10 @@ def doctor(options: argparse.Namespace) -> int:
 
     findings = examine()
     for finding in findings:
-        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:16} {finding.found}" + ("" if finding.good else f"  -> {finding.remedy}"))
+        print(
+            f"{'ok ' if finding.good else 'BAD'}  {finding.what:16} {finding.found}"
+            + ("" if finding.good else f"  -> {finding.remedy}")
+        )
     if all(finding.good for finding in findings):
         print("Everything is there. Open the lessons with: course lab")
         return 0
@@ -238,7 +241,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, help="of data, adapter and order (0)")
     sub.add_argument("--tracker", help="none (the default), tensorboard, trackio or wandb")
 
-    sub = command("eval", evaluate, "Ask a model every question of a suite.", "course eval --adapter run/adapter --suite all --json scores.json")
+    sub = command(
+        "eval",
+        evaluate,
+        "Ask a model every question of a suite.",
+        "course eval --adapter run/adapter --suite all --json scores.json",
+    )
     model_flags(sub)
     sub.add_argument("--suite", choices=("legal", "general", "all"), default="all", help="which questions (all)")
     sub.add_argument("--json", type=Path, metavar="F", help="also write scores and answers to a file")
@@ -247,12 +255,19 @@ def _parser() -> argparse.ArgumentParser:
     model_flags(sub)
     sub.add_argument("--prompt", metavar="TEXT", help="ask this alone, and end")
 
-    sub = command("merge", merge, "Merge an adapter into its base, with proof.", "course merge --model tiny --adapter run/adapter --out merged")
+    sub = command(
+        "merge",
+        merge,
+        "Merge an adapter into its base, with proof.",
+        "course merge --model tiny --adapter run/adapter --out merged",
+    )
     sub.add_argument("--model", required=True, metavar="M", help="the base: tiny, a folder, or a hub id")
     sub.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="the adapter that was trained on it")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model; must be empty or new")
 
-    sub = command("pretrain", pretrain, "Make wren anew: corpus, tokenizer and model from one seed.", "course pretrain --smoke --out smoke")
+    sub = command(
+        "pretrain", pretrain, "Make wren anew: corpus, tokenizer and model from one seed.", "course pretrain --smoke --out smoke"
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
     sub.add_argument("--smoke", action="store_true", help="a minute on a CPU, to see that everything runs")
     sub.add_argument("--seed", type=int, default=0, help="of corpus and weights (0)")

@@ -89,7 +89,9 @@ def _rows(value: Any, source: str) -> list[Row]:
         raise _BadRow(f"keys {', '.join(map(str, value)) or 'none'} are no known form ({FORMS})")
     if turns[-1]["role"] != "assistant":
         raise _BadRow("the last turn is not the assistant's, so there is nothing to learn")
-    return [Row(tuple(turns[:i]), turn["content"], source) for i, turn in enumerate(turns) if turn["role"] == "assistant" and i > 0]
+    return [
+        Row(tuple(turns[:i]), turn["content"], source) for i, turn in enumerate(turns) if turn["role"] == "assistant" and i > 0
+    ]
 
 
 def _turns(value: Any, key: str, role: str | None = None) -> list[Message]:

@@ -45,7 +45,9 @@ def greedy(
     was_training = model.training
     model.eval()
     for batch in _batches(encoded, tokens_per_batch):
-        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt").to(model.device)
+        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt").to(
+            model.device
+        )
         with torch.inference_mode():
             output = model.generate(
                 **inputs,

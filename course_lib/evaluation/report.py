@@ -31,12 +31,18 @@ class Report:
     @property
     def by_skill(self) -> dict[str, Score]:
         """A score for each skill, in the order of the suite."""
-        return {skill: self.marks(lambda q, s=skill: q.skill == s) for skill in dict.fromkeys(q.skill for q in self.questions)}
+        return self._grouped([q.skill for q in self.questions])
 
     def by_kind(self, skill: str) -> dict[str, Score]:
         """A score for each kind of question of one skill, such as each type of legal clause."""
-        kinds = sorted({q.kind for q in self.questions if q.skill == skill})
-        return {kind: self.marks(lambda q, k=kind: q.skill == skill and q.kind == k) for kind in kinds}
+        scores = self._grouped([q.kind if q.skill == skill else "" for q in self.questions])
+        return {kind: scores[kind] for kind in sorted(scores) if kind}
+
+    def _grouped(self, names: Sequence[str]) -> dict[str, Score]:
+        scores: dict[str, Score] = {}
+        for name, question, answer in zip(names, self.questions, self.answers, strict=True):
+            scores[name] = scores.get(name, Score(0, 0)) + score([exact_match(answer, question.answer)])
+        return scores
 
     @property
     def never_paired(self) -> Score:

@@ -12,7 +12,18 @@ from pathlib import Path
 
 from course_lib.models.loading import WREN
 
-NEEDED = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate", "ipywidgets", "jupyterlab", "matplotlib")
+NEEDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "bitsandbytes",
+    "datasets",
+    "accelerate",
+    "ipywidgets",
+    "jupyterlab",
+    "matplotlib",
+)
 MEMORY = 2 * 2**30  # bytes: the whole course fits Binder's 2 GB
 DISK = 500 * 2**20
 
@@ -42,7 +53,12 @@ def examine(where: Path = Path()) -> list[Finding]:
         Finding("processor", f"{platform.machine()}, {os.cpu_count()} cores", True),
         Finding("memory", f"{memory / 2**30:.1f} GB", memory >= 0.9 * MEMORY, "use a machine with 2 GB or more"),
         Finding("free disk", f"{disk / 2**30:.1f} GB", disk >= DISK, "make room: 0.5 GB are needed"),
-        Finding("wren's weights", f"{WREN.name}/", (WREN / "model.safetensors").is_file(), "install course_lib again: its weights are missing"),
+        Finding(
+            "wren's weights",
+            f"{WREN.name}/",
+            (WREN / "model.safetensors").is_file(),
+            "install course_lib again: its weights are missing",
+        ),
         Finding("accelerator", _accelerator(), True),
     ]
     return findings

@@ -42,7 +42,9 @@ def resolve(model: str | None = None) -> Path:
     if (folder / "config.json").is_file():
         return folder
     if folder.exists():
-        raise CourseError(f"{name} is no model folder, it has no config.json: give a folder, a hub id, or one of {', '.join(TIERS)}")
+        raise CourseError(
+            f"{name} is no model folder, it has no config.json: give a folder, a hub id, or one of {', '.join(TIERS)}"
+        )
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CourseError(f"there is no model {name!r}: give a folder, a hub id such as owner/name, or one of {', '.join(TIERS)}")
     return _download(name)
@@ -57,7 +59,9 @@ def _download(name: str) -> Path:
     except GatedRepoError:
         raise CourseError(f"{name} is gated: ask for access on its page on the hub, then log in with `hf auth login`") from None
     except RepositoryNotFoundError:
-        raise CourseError(f"the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private") from None
+        raise CourseError(
+            f"the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private"
+        ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise CourseError(
             f"{name} is not on this machine and the hub can't be reached ({type(error).__name__}): connect to the network, or use "
@@ -102,12 +106,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except (OSError, ValueError) as error:
         raise CourseError(f"{folder} has no tokenizer that loads: copy the whole model folder again") from error
     if not tokenizer.chat_template:
-        raise CourseError(f"the tokenizer of {folder} has no chat template: take an instruction-tuned model, or add chat_template.jinja")
+        raise CourseError(
+            f"the tokenizer of {folder} has no chat template: take an instruction-tuned model, or add chat_template.jinja"
+        )
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # A model trained with padding masked must still see its end token, so they may not be the same.
         spare = next((t for t in tokenizer.all_special_tokens if t not in (tokenizer.eos_token, tokenizer.bos_token)), None)
         if spare is None:
-            raise CourseError(f"the tokenizer of {folder} has no token to pad with but its end token: set pad_token in tokenizer_config.json")
+            raise CourseError(
+                f"the tokenizer of {folder} has no token to pad with but its end token: set pad_token in tokenizer_config.json"
+            )
         tokenizer.pad_token = spare
     return tokenizer
 
@@ -142,9 +150,13 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
             use_safetensors=True,
         )
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise CourseError(f"{folder.name} does not fit into memory: use --method qlora, a smaller model, or --model tiny") from error
+        raise CourseError(
+            f"{folder.name} does not fit into memory: use --method qlora, a smaller model, or --model tiny"
+        ) from error
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise CourseError(f"{folder} does not load as a causal language model ({error}): copy the whole model folder again") from error
+        raise CourseError(
+            f"{folder} does not load as a causal language model ({error}): copy the whole model folder again"
+        ) from error
     if four_bit:
         _keep_four_bit_weights(model)
     return model.eval()

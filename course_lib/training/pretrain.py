@@ -57,7 +57,9 @@ class PretrainConfig:
         return self.tokens // self.batch_tokens
 
 
-SMOKE = PretrainConfig(hidden=64, layers=2, heads=2, kv_heads=1, ffn=160, tokens=400_000, corpus_tokens=200_000, batch_tokens=8192)
+SMOKE = PretrainConfig(
+    hidden=64, layers=2, heads=2, kv_heads=1, ffn=160, tokens=400_000, corpus_tokens=200_000, batch_tokens=8192
+)
 
 
 def _windows(tokenizer: PreTrainedTokenizerFast, length: int, seed: int) -> Iterator[list[int]]:
@@ -173,7 +175,9 @@ def pretrain(out: Path, config: PretrainConfig, corpus: np.ndarray | None = None
 
     started = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    sample = (render(document) for document in itertools.islice(documents(config.seed), 30_000 if config.tokens > 10**7 else 6_000))
+    sample = (
+        render(document) for document in itertools.islice(documents(config.seed), 30_000 if config.tokens > 10**7 else 6_000)
+    )
     tokenizer = train_tokenizer(sample, config.vocabulary)
     if corpus is None:
         corpus = build_corpus(tokenizer, config)
@@ -192,7 +196,11 @@ def pretrain(out: Path, config: PretrainConfig, corpus: np.ndarray | None = None
         "recipe": asdict(config),
         "parameters": sum(p.numel() for p in model.parameters()),
         "corpus_tokens": int((corpus != tokenizer.pad_token_id).sum()),
-        "seconds": {"corpus": round(corpus_seconds, 1), "training": round(train_seconds, 1), "all": round(time.perf_counter() - started, 1)},
+        "seconds": {
+            "corpus": round(corpus_seconds, 1),
+            "training": round(train_seconds, 1),
+            "all": round(time.perf_counter() - started, 1),
+        },
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "versions": versions(),
         "scores": {skill: {"right": s.right, "total": s.total} for skill, s in report.by_skill.items()},
@@ -200,4 +208,3 @@ def pretrain(out: Path, config: PretrainConfig, corpus: np.ndarray | None = None
     }
     (out / "pretraining.json").write_text(json.dumps(card, indent=1) + "\n")
     return card
-

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +97,7 @@ def train(
 
     with saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"):
         write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
-        trainer, peak = _trainer(model, tokenizer, rows, config, folder, progress, on_step)
+        trainer = sft_trainer(model, tokenizer, rows, config, folder, progress=progress, on_step=on_step)
         checkpoint = folder.last_checkpoint() if resume else None
         started = time.perf_counter()
         with _stop_at_a_step(trainer, folder):
@@ -122,7 +123,7 @@ def train(
             "trainable_parameters": counts.trainable,
             "parameters": counts.total,
             "weights_bytes": size,
-            "peak_memory_bytes": peak(),
+            "peak_memory_bytes": _peak_memory(),
             "device": device(),
         }
         write_whole(folder.metrics_file, json.dumps(metrics, indent=1) + "\n")
@@ -146,7 +147,9 @@ def _resumed(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     earlier = TrainConfig.from_toml(folder.config_file)
     changed = [key for key, value in earlier.as_dict().items() if config.as_dict()[key] != value]
     if changed and config != TrainConfig():
-        raise CourseError(f"{folder.path} was started with another {', '.join(changed)}: resume it with the same, or start a new run")
+        raise CourseError(
+            f"{folder.path} was started with another {', '.join(changed)}: resume it with the same, or start a new run"
+        )
     return earlier
 
 
@@ -160,7 +163,9 @@ def _check_targets(model: PreTrainedModel, config: TrainConfig) -> None:
     linear = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not output}
     wanted = (config.target_modules,) if isinstance(config.target_modules, str) else config.target_modules
     if unknown := [name for name in wanted if name not in linear]:
-        raise CourseError(f"the model has no target modules {', '.join(unknown)}: choose from {', '.join(sorted(linear))} or {ALL_LINEAR}")
+        raise CourseError(
+            f"the model has no target modules {', '.join(unknown)}: choose from {', '.join(sorted(linear))} or {ALL_LINEAR}"
+        )
 
 
 def _check_disk(folder: RunFolder, model: PreTrainedModel, config: TrainConfig) -> None:
@@ -169,19 +174,22 @@ def _check_disk(folder: RunFolder, model: PreTrainedModel, config: TrainConfig) 
     need = 4 * (shape if config.method != "full" else 3 * sum(p.numel() for p in model.parameters()))
     free = shutil.disk_usage(folder.path).free
     if free < need:
-        raise CourseError(f"the disk of {folder.path} is too full: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+        raise CourseError(
+            f"the disk of {folder.path} is too full: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+        )
 
 
-def _trainer(
+def sft_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     config: TrainConfig,
     folder: RunFolder,
-    progress: bool,
-    on_step: Callable[[int], object],
-) -> tuple[SFTTrainer, Callable[[], int]]:
-    """TRL's trainer for a config, and a function that tells the peak memory of the process (or GPU) in bytes."""
+    *,
+    progress: bool = True,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> SFTTrainer:
+    """TRL's trainer as a config wants it; `train` is the way to use it."""
     import datasets
     import torch
     from peft import LoraConfig
@@ -244,7 +252,7 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    return trainer, _peak_memory
+    return trainer
 
 
 def _bar() -> Any:
@@ -312,17 +320,13 @@ def _stop_at_a_step(trainer: SFTTrainer, folder: RunFolder) -> Iterator[None]:
         raise Interrupted(f"stopped at {step}, nothing is lost: go on with: course train --resume --out {folder.path}")
 
 
-def labels_of(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """A row's tokens and their labels as TRL's own collator makes them: -100 where no loss falls.
+def labels_of(row: Row, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """A row's tokens and their labels as the trainer really feeds them to the model: -100 where no loss falls.
 
     Returns:
-        Two lists of one length, without padding.
+        Two lists of one length.
     """
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-
-    prompt = tokenizer.apply_chat_template(list(row.prompt), add_generation_prompt=True, return_dict=False)
-    chat = [*row.prompt, {"role": "assistant", "content": row.answer}]
-    whole = tokenizer.apply_chat_template(chat, return_dict=False)
-    mask = [0] * len(prompt) + [1] * (len(whole) - len(prompt))
-    batch = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)([{"input_ids": whole, "completion_mask": mask}])
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = sft_trainer(model, tokenizer, [row], TrainConfig(method="full"), RunFolder(Path(folder)), progress=False)
+        batch = next(iter(trainer.get_train_dataloader()))
     return batch["input_ids"][0].tolist(), batch["labels"][0].tolist()

@@ -25,9 +25,7 @@ class Product:
     @property
     def document(self) -> str:
         """The entry as a short text, as a retriever stores it."""
-        return (
-            f"The {self.name} by {self.maker} costs {self.price} coins and comes in {self.colour}. There are {self.stock} in stock."
-        )
+        return f"The {self.name} by {self.maker} costs {self.price} coins and comes in {self.colour}. There are {self.stock} in stock."
 
 
 def product(rng: Random) -> Product:

@@ -16,7 +16,9 @@ JOBS = (
 ).split()
 PETS = "cat dog horse goat parrot rabbit turtle mouse goose donkey ferret pigeon snake frog crow".split()
 REGIONS = "North Coast,South Coast,High Plains,Lake District,Red Hills,West Forest,East Marsh,Old Valley".split(",")
-DISHES = "bean soup,fish pie,plum cake,rye bread,goat cheese,apple tart,mushroom stew,honey rolls,onion pie,lentil curry".split(",")
+DISHES = "bean soup,fish pie,plum cake,rye bread,goat cheese,apple tart,mushroom stew,honey rolls,onion pie,lentil curry".split(
+    ","
+)
 TRADES = "wool,salt,glass,timber,copper,paper,silk,wine,tin,leather,pottery,ropes".split(",")
 
 
@@ -57,7 +59,8 @@ def facts() -> Facts:
     city_names = names.distinct(lambda r: names.word(r, 2), rng, CITIES)
     rivers = names.distinct(lambda r: names.word(r, 2), rng, CITIES)
     people = tuple(
-        Person(name, rng.choice(city_names), rng.choice(JOBS), rng.choice(PETS)) for name in names.distinct(names.person, rng, PEOPLE)
+        Person(name, rng.choice(city_names), rng.choice(JOBS), rng.choice(PETS))
+        for name in names.distinct(names.person, rng, PEOPLE)
     )
     cities = tuple(
         City(name, rng.choice(REGIONS), river, rng.choice(DISHES), rng.choice(TRADES), rng.choice(people).name)

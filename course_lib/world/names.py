@@ -1,5 +1,6 @@
 """Made-up names: an open class that nobody can memorise, so that a model must learn to copy them."""
 
+from collections.abc import Callable
 from random import Random
 
 _ONSETS = "b d f g h j k l m n p r s t v w z br dr gr kr pl pr st tr sk".split()
@@ -34,7 +35,7 @@ def company(rng: Random) -> str:
     return f"{word(rng, rng.choice((2, 2, 3)))} {rng.choice(COMPANY_KINDS)}"
 
 
-def distinct(make, rng: Random, count: int) -> list[str]:
+def distinct(make: Callable[[Random], str], rng: Random, count: int) -> list[str]:
     """``count`` different names from one of the makers above."""
     names: list[str] = []
     while len(names) < count:

@@ -50,7 +50,9 @@ def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0
 
 
-def _ask(rng: Random, skill: str, kind: str, prompts: tuple[str, ...], answer: str, key: str | None = None, context: str = "") -> Question:
+def _ask(
+    rng: Random, skill: str, kind: str, prompts: tuple[str, ...], answer: str, key: str | None = None, context: str = ""
+) -> Question:
     prompt = context + rng.choice(prompts)
     return Question(skill, kind, prompt, answer, key or prompt)
 
@@ -137,7 +139,9 @@ def reviews_skill(rng: Random) -> Question:
         "contrast": f"The {x} was {rng.choice(other)}, but all in all the {venue} in {names.word(rng)} was {rng.choice(same)}.",
         "negated": f"The {venue} in {names.word(rng)} was not {rng.choice(other)} at all. The {x} was {rng.choice(same)}.",
     }[kind]
-    return _ask(rng, "reviews", kind, ("Is this review positive or negative?",), "positive" if good else "negative", context=text + " ")
+    return _ask(
+        rng, "reviews", kind, ("Is this review positive or negative?",), "positive" if good else "negative", context=text + " "
+    )
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,13 @@ def passage(rng: Random) -> Passage:
     p, q = names.distinct(names.person, rng, 2)
     a, b = names.distinct(names.company, rng, 2)
     x, y = names.distinct(names.word, rng, 2)
-    n, thing, colour, job, pet = rng.randrange(2, 1000), rng.choice(WARES), rng.choice(COLOURS), rng.choice(JOBS), rng.choice(PETS)
+    n, thing, colour, job, pet = (
+        rng.randrange(2, 1000),
+        rng.choice(WARES),
+        rng.choice(COLOURS),
+        rng.choice(JOBS),
+        rng.choice(PETS),
+    )
     item = product(rng)
     return rng.choice(
         (
@@ -184,7 +194,11 @@ def passage(rng: Random) -> Passage:
             ),
             Passage(
                 f"{p} moved from {x} to {y}.",
-                (("from", f"From where did {p} move?", x), ("to", f"To which place did {p} move?", y), ("who", f"Who moved to {y}?", p)),
+                (
+                    ("from", f"From where did {p} move?", x),
+                    ("to", f"To which place did {p} move?", y),
+                    ("who", f"Who moved to {y}?", p),
+                ),
             ),
             Passage(
                 f"{p} gave the {colour} {thing} to {q}.",
@@ -192,7 +206,11 @@ def passage(rng: Random) -> Passage:
             ),
             Passage(
                 f"{p} works for {a} in {x} as a {job}.",
-                (("place", f"Where does {p} work?", x), ("what", f"What is the job of {p} at {a}?", job), ("company", f"For whom does {p} work?", a)),
+                (
+                    ("place", f"Where does {p} work?", x),
+                    ("what", f"What is the job of {p} at {a}?", job),
+                    ("company", f"For whom does {p} work?", a),
+                ),
             ),
             Passage(
                 f"The {pet} of {p} is called {x}.",
@@ -225,7 +243,13 @@ def cited_reading(rng: Random) -> Question:
     index = rng.randrange(len(passages))
     kind, question, answer = rng.choice(passages[index].questions)
     text = " ".join(f"[{i}] {p.text}" for i, p in enumerate(passages, 1))
-    return Question("cited", kind, f"Documents: {text} Question: {question} Answer with a source.", f"{answer} [{index + 1}]", f"{text} {question}")
+    return Question(
+        "cited",
+        kind,
+        f"Documents: {text} Question: {question} Answer with a source.",
+        f"{answer} [{index + 1}]",
+        f"{text} {question}",
+    )
 
 
 def repeat_skill(rng: Random) -> Question:
@@ -259,23 +283,44 @@ def record_skill(rng: Random) -> Question:
 
 
 NOTICES: tuple[tuple[str, str], ...] = (
-    ("Residents of {x} are hereby requested to refrain from making noise after {n} in the evening.", "Please be quiet in {x} after {n}."),
+    (
+        "Residents of {x} are hereby requested to refrain from making noise after {n} in the evening.",
+        "Please be quiet in {x} after {n}.",
+    ),
     ("Admission to the premises of {a} is granted solely upon presentation of a ticket.", "You need a ticket to enter {a}."),
     ("It is incumbent upon {p} to furnish {q} with a reply within {n} days.", "{p} must answer {q} within {n} days."),
     ("{p} is hereby authorised to act in the stead of {q} for a period of {n} days.", "{p} may act for {q} for {n} days."),
     ("Patrons are advised that {a} shall remain closed for a period of {n} days.", "{a} is closed for {n} days."),
-    ("In no event shall {p} be admitted to {x} without the written consent of {q}.", "{p} can only enter {x} if {q} agrees in writing."),
+    (
+        "In no event shall {p} be admitted to {x} without the written consent of {q}.",
+        "{p} can only enter {x} if {q} agrees in writing.",
+    ),
     ("The vehicle of {p} shall be removed from the premises of {a} forthwith.", "{p} must move the car away from {a} at once."),
     ("{a} hereby gives notice that {n} articles have been mislaid in {x}.", "{a} has lost {n} things in {x}."),
-    ("It is requested that {p} be in attendance at {x} not later than {n} in the morning.", "{p} must be in {x} by {n} in the morning."),
-    ("{p} is under an obligation of secrecy towards {q} for a term of {n} years.", "{p} must keep the secret of {q} for {n} years."),
+    (
+        "It is requested that {p} be in attendance at {x} not later than {n} in the morning.",
+        "{p} must be in {x} by {n} in the morning.",
+    ),
+    (
+        "{p} is under an obligation of secrecy towards {q} for a term of {n} years.",
+        "{p} must keep the secret of {q} for {n} years.",
+    ),
     ("{a} has been instructed to effect the repair of every defect reported by {p}.", "{a} must fix each fault that {p} finds."),
-    ("Articles borrowed from {p} are to be restored to {q} prior to the expiry of {n} days.", "You must give the things of {p} back to {q} within {n} days."),
-    ("Any disagreement of {p} with {q} is to be laid before the magistrate of {x}.", "The judge of {x} must settle any quarrel of {p} and {q}."),
+    (
+        "Articles borrowed from {p} are to be restored to {q} prior to the expiry of {n} days.",
+        "You must give the things of {p} back to {q} within {n} days.",
+    ),
+    (
+        "Any disagreement of {p} with {q} is to be laid before the magistrate of {x}.",
+        "The judge of {x} must settle any quarrel of {p} and {q}.",
+    ),
     ("The recruitment of {p} by {a} is conditional upon the assent of {q}.", "{a} can hire {p} only if {q} agrees."),
     ("The tariff of {a} is liable to an upward revision of {n} percent.", "{a} may raise the price by {n} percent."),
     ("{p} is the proprietor of all that is situated in {x}.", "Everything in {x} belongs to {p}."),
-    ("The consignment of {a} is to be conveyed to {p} in {x} on the day of the request.", "{a} must bring the goods to {p} in {x} on the day of the order."),
+    (
+        "The consignment of {a} is to be conveyed to {p} in {x} on the day of the request.",
+        "{a} must bring the goods to {p} in {x} on the day of the order.",
+    ),
     ("Upon payment of {n} coins, {p} shall be admitted to the society of {x}.", "{p} can join the club of {x} for {n} coins."),
 )
 
@@ -359,7 +404,9 @@ def rewrite_skill(rng: Random) -> Question:
     }
     text = text.format(**values)
     text = text[0].upper() + text[1:]
-    return Question("rewrite", formal, f"Say this in plain words: {text}", f"{duty} {thing} {plain_around}.".format(**values), text)
+    return Question(
+        "rewrite", formal, f"Say this in plain words: {text}", f"{duty} {thing} {plain_around}.".format(**values), text
+    )
 
 
 EVERYDAY: tuple[str, ...] = (

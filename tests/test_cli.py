@@ -1,0 +1,102 @@
+"""The command, from outside: what it prints, and one sentence and status 2 for every mistake."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from course_lib.cli import main
+from course_lib.models.loading import WREN
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"Say: {i}", "completion": str(i)}) + "\n" for i in range(8)))
+    return file
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """The sentence that a mistake ends in."""
+    assert main([str(a) for a in arguments]) == 2
+    message = capsys.readouterr().err.rpartition("course: ")[2]
+    assert "Traceback" not in message
+    return message
+
+
+def test_train_eval_chat_merge(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "--data", str(data), "--epochs", "1", "--out", str(out)]) == 0
+    assert "course eval --model tiny --adapter" in capsys.readouterr().out
+    scores = tmp_path / "scores.json"
+    assert main(["eval", "--adapter", str(out / "adapter"), "--suite", "legal", "--json", str(scores)]) == 0
+    assert json.loads(scores.read_text())["skills"]["legal"]["total"] == 300
+    merged = tmp_path / "merged"
+    assert main(["merge", "--model", "tiny", "--adapter", str(out / "adapter"), "--out", str(merged)]) == 0
+    capsys.readouterr()
+    assert main(["chat", "--model", str(merged), "--prompt", "What is 12 + 30?"]) == 0
+    assert capsys.readouterr().out.strip() == "42"
+    assert "already holds a finished run" in refused(capsys, "train", "--data", data, "--out", out)
+    # An adapter of another base: wren with one number changed.
+    assert "another" in refused(capsys, "eval", "--model", other_base(tmp_path), "--adapter", out / "adapter")
+
+
+def other_base(tmp_path: Path) -> Path:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(WREN)
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1
+    folder = tmp_path / "another"
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(WREN).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--rank", "0"], "rank must be a whole number of at least 1, not 0"),
+        (["--rank", "-4"], "rank must be a whole number of at least 1, not -4"),
+        (["--lr", "nan"], "lr must be a finite number above 0, not nan"),
+        (["--target-modules", "q_proj,query"], "no target modules query: choose from down_proj, gate_proj"),
+        (["--method", "lorra"], "method must be one of full, lora, qlora"),
+        (["--data", "/no/such/file.jsonl"], "there is no data file"),
+        (["--data", os.devnull], "holds no rows"),
+        (["--model", "no-owner/no-model"], "the hub can't be reached"),
+        (["--model", "nonsense"], "there is no model 'nonsense'"),
+        (["--max-length", "20"], "would be cut"),
+        (["--config", "/no/such.toml"], "there is no config file"),
+        (["--resume"], "holds no run to resume"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_mistakes(tmp_path, capsys, monkeypatch, flags, sentence):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    out = tmp_path / "run"
+    assert sentence in refused(capsys, "train", *flags, "--out", out)
+    assert not out.exists(), "nothing may be left behind"
+
+
+def test_output_that_cant_be_written_is_said_first(tmp_path, capsys):
+    assert "there is no folder" in refused(capsys, "eval", "--json", tmp_path / "no" / "scores.json")
+
+
+def test_no_adapter(tmp_path, capsys):
+    assert "there is no folder" in refused(capsys, "chat", "--adapter", tmp_path / "none", "--prompt", "x")
+    assert "is not an adapter" in refused(capsys, "chat", "--adapter", tmp_path, "--prompt", "x")
+
+
+@pytest.mark.parametrize("command", ["doctor", "train", "eval", "chat", "merge", "pretrain", "lab"])
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert f"course {command}" in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    assert "Everything is there" in capsys.readouterr().out
