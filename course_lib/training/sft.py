@@ -144,9 +144,9 @@ def _resumed(folder: RunFolder, config: TrainConfig) -> TrainConfig:
         raise CourseError(f"{folder.path} holds no run to resume: start one without --resume")
     if folder.finished:
         raise CourseError(f"the run in {folder.path} is finished: there is nothing to resume")
-    earlier = TrainConfig.from_toml(folder.config_file)
-    changed = [key for key, value in earlier.as_dict().items() if config.as_dict()[key] != value]
-    if changed and config != TrainConfig():
+    earlier, default = TrainConfig.from_toml(folder.config_file), TrainConfig().as_dict()
+    changed = [key for key, value in config.as_dict().items() if value not in (default[key], earlier.as_dict()[key])]
+    if changed:
         raise CourseError(
             f"{folder.path} was started with another {', '.join(changed)}: resume it with the same, or start a new run"
         )
