@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -75,12 +74,11 @@ def is_wren(folder: Path) -> bool:
 
 
 def quiet() -> None:
-    """Keep libraries from talking over the lesson: weight-loading bars, and a notice that a 4-bit CPU kernel is absent."""
+    """Keep libraries from talking over the lesson: weight-loading bars, and a renamed attribute that is not the reader's."""
     import transformers
 
     # PEFT's and TRL's own use of a name that transformers has renamed: nothing that a reader could act on.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
