@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -223,7 +224,10 @@ def _merge_weights(adapted: PeftModel) -> PreTrainedModel:
         head = model.get_output_embeddings()
         head = getattr(head, "base_layer", getattr(head, "original_module", head))
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
-    merged = adapted.merge_and_unload()
+    with warnings.catch_warnings():
+        # PEFT says that it unties them; below they are tied again where they are still equal.
+        warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
+        merged = adapted.merge_and_unload()
     if tied:
         embeddings, head = merged.get_input_embeddings(), merged.get_output_embeddings()
         merged.config.tie_word_embeddings = torch.equal(embeddings.weight, head.weight)
