@@ -27,6 +27,8 @@ def main() -> None:
     questions, tokenizer = suite("all"), load_tokenizer(WREN)
     before = evaluate(load_model(WREN), tokenizer, questions)
     results = {"before": scores(before), "evaluation_seconds": round(before.seconds, 1), "runs": [], "versions": versions()}
+    if RESULTS.exists() and (stored := json.loads(RESULTS.read_text()))["versions"] == results["versions"]:
+        results["runs"] = [run for run in stored["runs"] if run["seed"] not in seeds]  # runs of other seeds stay
     for seed in seeds:
         with tempfile.TemporaryDirectory() as work:
             run = Path(work) / "run"
@@ -35,6 +37,7 @@ def main() -> None:
             metrics = json.loads((run / "metrics.json").read_text())
         results["runs"].append({"seed": seed, "training": metrics, "after": scores(after)})
         print(seed, metrics["seconds"], results["runs"][-1]["after"], flush=True)
+    results["runs"].sort(key=lambda run: run["seed"])
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
