@@ -14,9 +14,10 @@ from course_lib.data.rows import check_lengths, legal_rows, read_rows
 from course_lib.errors import CourseError
 from course_lib.evaluation.report import evaluate
 from course_lib.evaluation.suites import suite
+from course_lib.models.loading import WREN, load_model
 from course_lib.training.config import TrainConfig
 from course_lib.training.runs import RunFolder, save_whole
-from course_lib.training.sft import Interrupted, train
+from course_lib.training.sft import Interrupted, sft_trainer, train
 
 SHORT = TrainConfig(model="tiny", examples=48, batch_size=8, epochs=2, dropout=0.1)  # 12 steps
 
@@ -120,6 +121,23 @@ def test_same_seed_same_bits(undisturbed, tmp_path):
     assert bits(tmp_path / "again") == bits(undisturbed[1])
     train(SHORT.with_changes(seed=1), tmp_path / "other", progress=False)
     assert bits(tmp_path / "other") != bits(undisturbed[1])
+
+
+def test_the_loss_on_a_cpu_is_trls(tmp_path, wren):
+    """Our trainer takes the model's own loss because it is faster; it must be the loss that TRL computes."""
+    import torch
+    from trl import SFTTrainer
+
+    trainer = sft_trainer(load_model(WREN), wren[1], legal_rows(16), SHORT, RunFolder(tmp_path), progress=False)
+    trainer.model.eval()  # no dropout
+    batch = next(iter(trainer.get_train_dataloader()))
+    answers = int((batch["labels"][:, 1:] != -100).sum())
+    ours, trls = (
+        function(trainer, trainer.model, dict(batch), num_items_in_batch=torch.tensor(answers))
+        for function in (type(trainer).compute_loss, SFTTrainer.compute_loss)
+    )
+    assert type(trainer) is not SFTTrainer
+    assert torch.allclose(ours, trls, rtol=1e-5)
 
 
 def command(out: Path, *flags: str) -> list[str]:

@@ -193,7 +193,7 @@ def sft_trainer(
     import datasets
     import torch
     from peft import LoraConfig
-    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+    from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     on_gpu = device() == "cuda"
@@ -242,7 +242,17 @@ def sft_trainer(
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
 
-    trainer = SFTTrainer(
+    class OwnLoss(SFTTrainer):
+        """On a CPU, the loss that the model itself computes.
+
+        TRL's own head never holds all logits at once and also measures entropy and top-1 accuracy at every position. That saves
+        memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``).
+        """
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+            return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+    trainer = (SFTTrainer if on_gpu else OwnLoss)(
         model=model,
         args=arguments,
         processing_class=tokenizer,
