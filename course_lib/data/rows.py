@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+from course_lib.seeds import default_seed
 from course_lib.world.corpus import Message, legal_questions
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class Row:
         return {"prompt": list(self.prompt), "completion": [{"role": "assistant", "content": self.answer}]}
 
 
-def legal_rows(count: int, seed: int = 0) -> list[Row]:
-    """Rows of the course's own task: legal clauses with their plain words."""
+def legal_rows(count: int, seed: int | None = None) -> list[Row]:
+    """Rows of the course's own task: legal clauses with their plain words (``seed``: `seeds.default_seed` if none is given)."""
+    seed = default_seed() if seed is None else seed
     return [
         Row(({"role": "user", "content": q.prompt},), q.answer, f"legal:{index}")
         for index, q in enumerate(legal_questions("train", count, seed), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from course_lib.seeds import default_seed
 from course_lib.world import contracts
 from course_lib.world.corpus import legal_questions, probe
 from course_lib.world.skills import Question
@@ -10,14 +11,15 @@ GENERAL_SKILLS = ("facts", "cities", "arithmetic", "lists", "reviews", "reading"
 SUITES = ("legal", "general", "all")
 
 
-def general_suite(per_skill: int = 200, seed: int = 0) -> list[Question]:
+def general_suite(per_skill: int = 200, seed: int | None = None) -> list[Question]:
     """Questions of every general skill: what a model must not forget while it learns something else."""
+    seed = default_seed() if seed is None else seed
     return [question for skill in GENERAL_SKILLS for question in probe(skill, per_skill, seed)]
 
 
-def legal_suite(count: int = 300, seed: int = 0) -> list[Question]:
+def legal_suite(count: int = 300, seed: int | None = None) -> list[Question]:
     """Held-out clauses to be put into plain words: what fine-tuning is to teach."""
-    return legal_questions("test", count, seed)
+    return legal_questions("test", count, default_seed() if seed is None else seed)
 
 
 def suite(name: str) -> list[Question]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.seeds import default_seed
 
 METHODS = ("full", "lora", "qlora")
 TRACKERS = ("none", "tensorboard", "trackio", "wandb")
@@ -38,7 +39,7 @@ class TrainConfig:
     accumulation: int = 1
     max_length: int = 512
     packing: bool = False
-    seed: int = 0
+    seed: int = field(default_factory=default_seed)
     tracker: str = "none"
 
     def __post_init__(self) -> None:
@@ -76,10 +77,9 @@ class TrainConfig:
         Raises:
             CourseError: a key that is no field, or a value of the wrong type or range.
         """
-        types: dict[str, type | tuple[type, ...]] = {}
-        for field in fields(cls):
-            default = field.default
-            types[field.name] = (int, float) if isinstance(default, float) else type(default)
+        types: dict[str, type | tuple[type, ...]] = {
+            name: (int, float) if isinstance(default, float) else type(default) for name, default in cls().as_dict().items()
+        }
         types["target_modules"] = (str, list, tuple)
         if unknown := sorted(set(values) - set(types)):
             raise CourseError(f"{source} has unknown keys {', '.join(unknown)}: known are {', '.join(types)}")
