@@ -123,6 +123,35 @@ def merge(options: argparse.Namespace) -> int:
     return 0
 
 
+def sweep(options: argparse.Namespace) -> int:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from contextlib import ExitStack
+
+    from course_lib.training.grids import GRIDS
+    from course_lib.training.sweeps import by, over_seeds
+    from course_lib.training.sweeps import sweep as run
+
+    if options.workers < 1:
+        raise CourseError(f"--workers must be at least 1, not {options.workers}")
+    _check_writable(options.out)
+    configs = GRIDS[options.grid](options.seeds)
+    command = f"course sweep --grid {options.grid} --seeds {' '.join(map(str, options.seeds))} --out {options.out.name}"
+    with ExitStack() as stack:
+        executor = None
+        if options.workers > 1:  # spawned, because CUDA doesn't survive a fork
+            pool = ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn"))
+            executor = stack.enter_context(pool)
+        trials = run(configs, file=options.out, command=command, executor=executor)
+    changed = [key for key in configs[0].as_dict() if key != "seed" and len({str(c.as_dict()[key]) for c in configs}) > 1]
+    print("  ".join([*changed, "learned", "kept"]))
+    for key, group in by(trials, *changed).items():
+        measured = [[trial.learned for trial in group], [trial.kept for trial in group]]
+        print("  ".join([*map(str, key), *(str(over_seeds(v)) if len(v) > 1 else f"{v[0]:.2f}" for v in measured)]))
+    print(f"{len(trials)} trials, kept in {options.out}")
+    return 0
+
+
 def pretrain(options: argparse.Namespace) -> int:
     from course_lib.training.pretrain import SMOKE, PretrainConfig
     from course_lib.training.pretrain import pretrain as build
@@ -264,6 +293,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", required=True, metavar="M", help="the base: tiny, a folder, or a hub id")
     sub.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="the adapter that was trained on it")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model; must be empty or new")
+
+    sub = command(
+        "sweep",
+        sweep,
+        "Run a stored sweep of the lessons anew: train and measure wren under many configs. What --out holds is not run again.",
+        "course sweep --grid forgetting --seeds 0 1 2 --workers 8 --out forgetting.json",
+    )
+    sub.add_argument("--grid", choices=("hyperparameters", "forgetting", "orderings"), required=True, help="which configs")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, adapter, order and questions (0 1 2)")
+    sub.add_argument("--workers", type=int, default=1, help="trials side by side: on a GPU about as many as CPU cores (1)")
+    sub.add_argument("--out", type=Path, required=True, metavar="F.json", help="results file; an earlier one is gone on with")
 
     sub = command(
         "pretrain", pretrain, "Make wren anew: corpus, tokenizer and model from one seed.", "course pretrain --smoke --out smoke"

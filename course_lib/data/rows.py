@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
 from course_lib.seeds import default_seed
-from course_lib.world.corpus import Message, legal_questions
+from course_lib.world.corpus import GENERAL_SKILLS, Message, legal_questions, practice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,6 +28,11 @@ class Row:
     answer: str
     source: str
 
+    @property
+    def line(self) -> int:
+        """The line of its file, or its place among made-up rows; both count from 1."""
+        return int(self.source.rpartition(":")[2])
+
     def as_trl(self) -> dict[str, list[Message]]:
         """The row in TRL's conversational prompt/completion form, whose loss falls on the completion alone."""
         return {"prompt": list(self.prompt), "completion": [{"role": "assistant", "content": self.answer}]}
@@ -42,11 +47,34 @@ def legal_rows(count: int, seed: int | None = None) -> list[Row]:
     ]
 
 
+def general_rows(count: int, seed: int | None = None) -> list[Row]:
+    """Rows of the general skills in turn, as wren met them in pretraining: what replay mixes in, and what EWC holds on to."""
+    seed = default_seed() if seed is None else seed
+    each = -(-count // len(GENERAL_SKILLS))
+    skills = [practice(skill, each, seed) for skill in GENERAL_SKILLS]
+    turns = [question for questions in zip(*skills, strict=True) for question in questions][:count]
+    return [Row(({"role": "user", "content": q.prompt},), q.answer, f"{q.skill}:{i}") for i, q in enumerate(turns, 1)]
+
+
 def read_rows(file: Path) -> list[Row]:
     """Rows from a JSONL file; each assistant turn of a ``messages`` row becomes a row of its own.
 
     Raises:
         CourseError: the file is missing or empty, or any line is not a row of a known form; then every bad line is named.
+    """
+    rows, problems = scan_rows(file)
+    if problems:
+        raise CourseError(listed(f"{len(problems)} of the lines can't be used; correct them and start again", problems))
+    if not rows:
+        raise CourseError(f"{file} holds no rows: write one JSON object a line, with {FORMS}")
+    return rows
+
+
+def scan_rows(file: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a JSONL file that can be used, and ``file:line: why`` for each line that can't, to look at before you mend it.
+
+    Raises:
+        CourseError: the file is missing or no text.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -56,7 +84,7 @@ def read_rows(file: Path) -> list[Row]:
         raise CourseError(f"{file} can't be read as UTF-8 text ({error}): save it as JSON lines in UTF-8") from error
     rows: list[Row] = []
     problems: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON texts may hold U+2028 and its like
         if not line.strip():
             continue
         try:
@@ -65,11 +93,7 @@ def read_rows(file: Path) -> list[Row]:
             problems.append(f"{file.name}:{number}: not JSON ({error.msg})")
         except _BadRow as error:
             problems.append(f"{file.name}:{number}: {error}")
-    if problems:
-        raise CourseError(_listed(f"{len(problems)} of the lines can't be used; correct them and start again", problems))
-    if not rows:
-        raise CourseError(f"{file} holds no rows: write one JSON object a line, with {FORMS}")
-    return rows
+    return rows, problems
 
 
 class _BadRow(ValueError):
@@ -139,10 +163,11 @@ def check_lengths(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_l
     ]
     if problems:
         raise CourseError(
-            _listed(f"{len(problems)} rows are longer than {max_length} tokens; shorten them or raise --max-length", problems)
+            listed(f"{len(problems)} rows are longer than {max_length} tokens; shorten them or raise --max-length", problems)
         )
 
 
-def _listed(head: str, problems: Sequence[str]) -> str:
+def listed(head: str, problems: Sequence[str]) -> str:
+    """A sentence and the first problems, a line each."""
     rest = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     return "\n  ".join([f"{head}:", *problems[:SHOWN], *rest])

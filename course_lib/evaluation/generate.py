@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}  # on a GPU, larger batches cost no more time and, at 8B, 2 GB of cache
 
 
 def greedy(
@@ -17,7 +17,7 @@ def greedy(
     prompts: Sequence[str],
     *,
     max_new_tokens: int = 64,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     on_done: Callable[[int], object] = lambda count: None,
 ) -> list[str]:
     """The model's greedy answer to each prompt, each asked in a chat of its own.
@@ -29,7 +29,7 @@ def greedy(
         tokenizer: its tokenizer, with a chat template and a padding token.
         prompts: what the user says, one text a chat.
         max_new_tokens: where an answer that does not end by itself is cut.
-        tokens_per_batch: batch size times the longest prompt of the batch, at most.
+        tokens_per_batch: batch size times the longest prompt of the batch, at most; by default what suits the device.
         on_done: called with the number of prompts answered, after each batch.
 
     Returns:
@@ -44,7 +44,7 @@ def greedy(
     answers = [""] * len(prompts)
     was_training = model.training
     model.eval()
-    for batch in _batches(encoded, tokens_per_batch):
+    for batch in _batches(encoded, tokens_per_batch or TOKENS_PER_BATCH.get(model.device.type, 4096)):
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt").to(
             model.device
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from course_lib.seeds import default_seed
 from course_lib.world import contracts
-from course_lib.world.corpus import legal_questions, probe
+from course_lib.world.corpus import GENERAL_SKILLS, legal_questions, probe
 from course_lib.world.skills import Question
 
-GENERAL_SKILLS = ("facts", "cities", "arithmetic", "lists", "reviews", "reading")
 SUITES = ("legal", "general", "all")
 
 

@@ -12,6 +12,7 @@ from course_lib.errors import CourseError
 from course_lib.seeds import default_seed
 
 METHODS = ("full", "lora", "qlora")
+PRECISIONS = ("auto", "float32", "bfloat16")
 TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 ALL_LINEAR = "all-linear"
 
@@ -39,6 +40,10 @@ class TrainConfig:
     accumulation: int = 1
     max_length: int = 512
     packing: bool = False
+    precision: str = "auto"
+    replay: float = 0.0
+    ewc: float = 0.0
+    general_data: str = ""
     seed: int = field(default_factory=default_seed)
     tracker: str = "none"
 
@@ -56,8 +61,17 @@ class TrainConfig:
         ]
         if not 0 <= self.dropout < 1:
             found.append(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        found += [
+            f"{name} must be a finite number of at least 0, not {value}"
+            for name, value in {"replay": self.replay, "ewc": self.ewc}.items()
+            if not (math.isfinite(value) and value >= 0)
+        ]
+        if self.ewc and self.method == "qlora":
+            found.append("ewc needs gradients of the base's weights, which 4-bit weights don't have: use replay, or method lora")
         if self.method not in METHODS:
             found.append(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if self.precision not in PRECISIONS:
+            found.append(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.tracker not in TRACKERS:
             found.append(f"tracker must be one of {', '.join(TRACKERS)}, not {self.tracker!r}")
         return found

@@ -11,26 +11,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from course_lib.data.rows import Row, check_lengths, legal_rows, read_rows
+from course_lib.data.rows import Row, check_lengths, general_rows, legal_rows, read_rows
 from course_lib.errors import CourseError
 from course_lib.lora.arithmetic import trainable_parameters
 from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
+from course_lib.training import ewc
 from course_lib.training.config import ALL_LINEAR, TrainConfig
 from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
 from course_lib.versions import versions
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
 
 SAVES = 6  # checkpoints over a run, so that a crash loses a sixth of it at most
+FISHER_ROWS = 120  # prompts that EWC's Fisher information is averaged over
 
 
 class Interrupted(CourseError):
@@ -50,8 +54,16 @@ class Trained:
 
 
 def rows_of(config: TrainConfig) -> list[Row]:
-    """The training rows that a config names."""
+    """The task's training rows that a config names."""
     return read_rows(Path(config.data)) if config.data else legal_rows(config.examples, config.seed)
+
+
+def general_rows_of(config: TrainConfig, count: int) -> list[Row]:
+    """``count`` rows of the skills to keep, from the file that the config names or from wren's own; fewer if the file has fewer."""
+    if not config.general_data:
+        return general_rows(count, config.seed)
+    rows = read_rows(Path(config.general_data))
+    return Random(config.seed).sample(rows, min(count, len(rows)))
 
 
 def train(
@@ -62,6 +74,7 @@ def train(
     rows: Sequence[Row] | None = None,
     progress: bool = True,
     on_step: Callable[[int], object] = lambda step: None,
+    saves: int = SAVES,
 ) -> Trained:
     """Fine-tune a model and leave a run folder behind.
 
@@ -76,6 +89,7 @@ def train(
         rows: training rows, in place of those that ``config.data`` names.
         progress: show a bar, in notebook or terminal.
         on_step: called with each finished step.
+        saves: how often to write a checkpoint over the run; with 0, a run that is stopped can't be resumed.
 
     Raises:
         CourseError: bad input, found before any training; a full disk; or `Interrupted` after Ctrl-C.
@@ -88,8 +102,10 @@ def train(
     base = resolve(config.model)
     tokenizer = load_tokenizer(base)
     rows = list(rows if rows is not None else rows_of(config))
+    rows += general_rows_of(config, round(config.replay * len(rows)))
     check_lengths(rows, tokenizer, config.max_length)
-    model = load_model(base, four_bit=config.method == "qlora")
+    dtype = None if config.precision == "auto" else config.precision
+    model = load_model(base, four_bit=config.method == "qlora", dtype=dtype)
     _check_targets(model, config)
     if not resume:
         folder.start(config)
@@ -97,7 +113,10 @@ def train(
 
     with saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"):
         write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
-        trainer = sft_trainer(model, tokenizer, rows, config, folder, progress=progress, on_step=on_step)
+        information = _fisher(model, tokenizer, config, progress) if config.ewc else None
+        trainer = sft_trainer(
+            model, tokenizer, rows, config, folder, progress=progress, on_step=on_step, saves=saves, fisher=information
+        )
         checkpoint = folder.last_checkpoint() if resume else None
         started = time.perf_counter()
         with _stop_at_a_step(trainer, folder):
@@ -188,8 +207,22 @@ def sft_trainer(
     *,
     progress: bool = True,
     on_step: Callable[[int], object] = lambda step: None,
+    saves: int = SAVES,
+    fisher: Mapping[str, torch.Tensor] | None = None,
 ) -> SFTTrainer:
-    """TRL's trainer as a config wants it; `train` is the way to use it."""
+    """TRL's trainer as a config wants it; `train` is the way to use it.
+
+    Args:
+        model: the base model.
+        tokenizer: its tokenizer.
+        rows: everything to train on.
+        config: how.
+        folder: for the checkpoints.
+        progress: show a bar.
+        on_step: called with each finished step.
+        saves: checkpoints over the run.
+        fisher: with ``config.ewc``, what `training.ewc.fisher` measured on the base model.
+    """
     import datasets
     import torch
     from peft import LoraConfig
@@ -198,6 +231,7 @@ def sft_trainer(
 
     on_gpu = device() == "cuda"
     steps = max(1, round(config.epochs * -(-len(rows) // (config.batch_size * config.accumulation))))
+    checkpointing = on_gpu and config.method == "qlora"
     arguments = SFTConfig(
         output_dir=str(folder.checkpoints),
         learning_rate=config.lr,
@@ -210,13 +244,18 @@ def sft_trainer(
         packing=config.packing,
         seed=config.seed,
         optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch",
-        bf16=on_gpu,
+        bf16=on_gpu and config.precision != "float32",
         use_cpu=not on_gpu,
-        gradient_checkpointing=None,  # the old name of the next one, which warns
-        activation_checkpointing=on_gpu and config.method == "qlora",  # a third slower; worth it only where memory is short
+        # A third slower, so worth it only where memory is short. transformers 5.20 or so gave it a new name, and warns at the old.
+        **(
+            {"gradient_checkpointing": None, "activation_checkpointing": checkpointing}
+            if "activation_checkpointing" in SFTConfig.__dataclass_fields__
+            else {"gradient_checkpointing": checkpointing}
+        ),
         logging_steps=max(1, steps // 30),
         logging_first_step=True,
-        save_steps=max(1, steps // SAVES),
+        save_strategy="steps" if saves else "no",
+        save_steps=max(1, steps // max(1, saves)),
         save_total_limit=2,
         report_to=config.tracker,
         disable_tqdm=True,
@@ -242,17 +281,25 @@ def sft_trainer(
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
 
-    class OwnLoss(SFTTrainer):
-        """On a CPU, the loss that the model itself computes.
+    class CourseTrainer(SFTTrainer):
+        """TRL's trainer with EWC's penalty, and on a CPU with the loss that the model itself computes.
 
         TRL's own head never holds all logits at once and also measures entropy and top-1 accuracy at every position. That saves
         memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``).
         """
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-            return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+        penalty: ewc.Penalty | None = None
 
-    trainer = (SFTTrainer if on_gpu else OwnLoss)(
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+            compute = SFTTrainer.compute_loss if on_gpu else Trainer.compute_loss
+            result = compute(self, model, inputs, return_outputs, num_items_in_batch)
+            if self.penalty is None or not model.training:
+                return result
+            # The loss of each of the accumulated batches is its part of the whole; so is the penalty's.
+            extra = self.penalty(self.model) / self.current_gradient_accumulation_steps
+            return (result[0] + extra, result[1]) if return_outputs else result + extra
+
+    trainer = CourseTrainer(
         model=model,
         args=arguments,
         processing_class=tokenizer,
@@ -260,9 +307,21 @@ def sft_trainer(
         peft_config=None if config.method == "full" else adapter,
         callbacks=[Steps(), *([_bar()] if progress else [])],
     )
+    if config.ewc and fisher is not None:
+        trainer.penalty = ewc.Penalty(fisher, trainer.model, config.ewc)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+def _fisher(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, progress: bool
+) -> dict[str, torch.Tensor]:
+    from tqdm.auto import tqdm
+
+    rows = general_rows_of(config, FISHER_ROWS)
+    with tqdm(total=len(rows), desc="weighing the old skills", unit="prompt", disable=not progress, leave=False) as bar:
+        return ewc.fisher(model, tokenizer, rows, seed=config.seed, on_done=bar.update)
 
 
 def _bar() -> Any:

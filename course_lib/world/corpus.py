@@ -31,6 +31,9 @@ _SKILLS: dict[str, Callable[[Random], Question]] = {
     "rewrite": skills.rewrite_skill,
 }
 
+GENERAL_SKILLS = ("facts", "cities", "arithmetic", "lists", "reviews", "reading")
+"""The skills that are measured before and after fine-tuning."""
+
 # Share of documents. Found by trying (the model card names the runs): copying needs the most practice, memory the least.
 MIX: dict[str, float] = {
     "facts": 7,
@@ -157,6 +160,22 @@ def probe(skill: str, count: int, seed: int = 0) -> list[Question]:
     while len(questions) < count:
         question = _SKILLS[skill](rng)
         if skill in ("facts", "cities") or skills.is_held_out(question.key):
+            questions.setdefault(question.prompt, question)
+    return list(questions.values())
+
+
+def practice(skill: str, count: int, seed: int = 0) -> list[Question]:
+    """``count`` different questions of a skill that no probe of the same seed asks: for replay, and for what a model must keep.
+
+    Raises:
+        KeyError: for a skill that the world does not have.
+    """
+    rng = Random(f"practice {skill} {seed}")
+    asked = {question.prompt for question in probe(skill, 200, seed)}
+    questions: dict[str, Question] = {}
+    while len(questions) < count:
+        question = _fresh(rng, skill)
+        if question.prompt not in asked:
             questions.setdefault(question.prompt, question)
     return list(questions.values())
 
