@@ -7,15 +7,16 @@ LESSONS := $(wildcard lessons/*.ipynb)
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help lab test check lint lessons clean
+.PHONY: help lab test test-browser check lint lessons clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make lab       open the lessons in JupyterLab (makes the environment first, if need be)"
-	@echo "make test      run every check, every test and every lesson"
-	@echo "make check     the quick part of it: style, types, imports, fast tests"
-	@echo "make lessons   run the lessons again and store their outputs"
-	@echo "make clean     remove the environment and all caches"
+	@echo "make lab          open the lessons in JupyterLab (makes the environment first, if need be)"
+	@echo "make test         run every check, every test and every lesson"
+	@echo "make test-browser look at the lessons in JupyterLab with a real browser (needs Chromium)"
+	@echo "make check        the quick part of it: style, types, imports, fast tests"
+	@echo "make lessons      run the lessons again and store their outputs"
+	@echo "make clean        remove the environment and all caches"
 
 # The stamp is written last, so an installation that was cut short is taken up again.
 .venv/ready: pyproject.toml constraints.txt install.sh binder/overrides.json
@@ -36,14 +37,19 @@ lint: .venv/ready
 	$(BIN)/codespell
 
 check: lint
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not browser"
 
 # One lesson at a time: two trainings on two cores hinder each other and take several times as long.
+# conftest.py blocks the network for all of it.
 test: lint
-	$(BIN)/pytest tests/
+	$(BIN)/pytest tests/ -m "not browser"
 ifneq ($(LESSONS),)
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --timeout=600 lessons/
 endif
+
+test-browser: .venv/ready
+	./install.sh $(BIN)/python -e '.[dev,browser]'
+	$(BIN)/pytest tests/browser
 
 lessons: .venv/ready
 	$(BIN)/python -m course_lib.notebook.publish $(LESSONS)

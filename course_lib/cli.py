@@ -223,6 +223,8 @@ EXAMPLES = """examples:
   course chat --adapter run/adapter                 talk to it
   course merge --model tiny --adapter run/adapter --out merged
   course train --model owner/name --data mine.jsonl --method qlora --out run2
+  course train --lr 4e-3 --replay 0.2 --out kept    mix in general rows against forgetting
+  course sweep --grid forgetting --workers 8 --out forgetting.json
   course lab                                        open the lessons
 """
 
@@ -267,6 +269,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--accumulation", type=int, help="forward passes an optimiser step (1)")
     sub.add_argument("--max-length", type=int, help="tokens a row; longer rows are refused, never cut (512)")
     sub.add_argument("--packing", action="store_true", default=None, help="several rows a sequence, kept apart")
+    sub.add_argument("--precision", help="auto (the default), float32 or bfloat16")
+    sub.add_argument("--replay", type=float, help="general rows mixed in, for each row of the task; 0.2 is one for five (0)")
+    sub.add_argument("--ewc", type=float, help="strength of elastic weight consolidation, such as 1e5 (0)")
+    sub.add_argument("--general-data", metavar="F.jsonl", help="what replay and ewc keep alive (wren's own skills)")
     sub.add_argument("--seed", type=int, help="of data, adapter and order (0)")
     sub.add_argument("--tracker", help="none (the default), tensorboard, trackio or wandb")
 
@@ -320,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(text: str) -> str | tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    return names[0] if names == ("all-linear",) else names
+    return names[0] if len(names) == 1 else names
 
 
 def main(argv: list[str] | None = None) -> int:

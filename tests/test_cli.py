@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.cli import main
+from course_lib.cli import _parser, main
 from course_lib.models.loading import WREN
+from course_lib.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -40,6 +41,11 @@ def test_train_eval_chat_merge(tmp_path, data, capsys):
     assert "already holds a finished run" in refused(capsys, "train", "--data", data, "--out", out)
     # An adapter of another base: wren with one number changed.
     assert "another" in refused(capsys, "eval", "--model", other_base(tmp_path), "--adapter", out / "adapter")
+
+
+def test_every_field_of_the_config_has_a_flag():
+    options = _parser().parse_args(["train", "--out", "run"])
+    assert not {field for field in TrainConfig().as_dict() if not hasattr(options, field)}
 
 
 def other_base(tmp_path: Path) -> Path:

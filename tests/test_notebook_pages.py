@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -216,8 +217,19 @@ def test_a_table_has_caption_and_headers_and_escapes() -> None:
         table([[1, 2]], ["a", "b", "c"], "")
 
 
-def test_before_after_table_shows_intervals() -> None:
-    assert before_after_table(ROWS).text.splitlines()[2].split() == "legal 0.00 [0.00, 0.01] 0.91 [0.87, 0.94] +0.91".split()
+def test_a_rows_name_stays_in_one_line_and_a_sentence_is_not_shouted() -> None:
+    sentence = "Explain this clause in plain words: rent is due on the first."
+    link = Markup('<a href="02_lora_math.ipynb" title="a long one, in which nobody reads the markup">{}</a>').format("02 LoRA")
+    page = Page(table([["wren says", 1], [sentence, 2], [link, 3]], ["", "count"], "Rows").html)
+    styles = [str(cell["style"]) for cell in page.all("th") if cell["scope"] == "row"]
+    assert ["nowrap" in style for style in styles] == [True, False, True]
+    assert ["font-weight:normal" in style for style in styles] == [False, True, False]
+
+
+def test_before_after_table_shows_intervals_and_a_minus_as_wide_as_the_plus() -> None:
+    lines = before_after_table(ROWS).text.splitlines()
+    assert lines[2].split() == "legal 0.00 [0.00, 0.01] 0.91 [0.87, 0.94] +0.91".split()
+    assert lines[3].endswith("\N{MINUS SIGN}0.40")
 
 
 def test_a_quiz_is_a_labelled_group_and_explains_every_option(shown: list[Shown]) -> None:

@@ -42,6 +42,13 @@ def test_config_survives_toml(tmp_path):
     assert TrainConfig.from_toml(file) == config
 
 
+def test_one_target_module_is_a_list_of_one(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("target_modules = 'q_proj'")
+    assert TrainConfig.from_toml(file).target_modules == ("q_proj",)
+    assert TrainConfig().target_modules == "all-linear"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

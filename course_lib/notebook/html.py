@@ -49,3 +49,8 @@ def number(value: object, spec: str = "") -> str:
     if not hasattr(value, "__float__"):
         return str(value)
     return f"{float(value):,.0f}" if abs(float(value)) >= 1000 else f"{float(value):.3g}"
+
+
+def signed(change: float) -> str:
+    """A change with its sign and two digits; the minus is as wide as the plus."""
+    return f"{change:+.2f}".replace("-", "\N{MINUS SIGN}")

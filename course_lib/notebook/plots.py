@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from course_lib.evaluation.scores import Score
-from course_lib.notebook.html import Shown, display
+from course_lib.notebook.html import Shown, display, signed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BLACK, GREY = "#222222", "#8A8A8A"
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 DPI = 150
+MARGIN = 0.1  # inches around a figure: on a dark page its edge is seen
 CORNER, SHADES = 40, 15
 IMAGE = Markup(
     '<img src="{source}" alt="{alt}" width="{width}" height="{height}" '
@@ -74,9 +75,10 @@ def figure(width: float = 8, height: float = 4, **subplots: Any) -> Iterator[tup
         subplots: what `Figure.subplots` takes, such as ``ncols=2``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with style():
-        fig = Figure(figsize=(width, height), layout="constrained")
+        fig = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN))
         yield fig, fig.subplots(**subplots)
 
 
@@ -139,8 +141,7 @@ def before_after_chart(rows: Sequence[tuple[str, Score, Score, float]], title: s
             # In colour only where the intervals don't overlap: anything less may be luck.
             up, down = after.interval()[0] > before.interval()[1], after.interval()[1] < before.interval()[0]
             colour = "#00704F" if up else "#B34700" if down else BLACK
-            written = f"{change:+.2f}".replace("-", "\N{MINUS SIGN}")
-            axes.text(1.13, place, written, color=colour, va="center", ha="right", weight="bold")
+            axes.text(1.13, place, signed(change), color=colour, va="center", ha="right", weight="bold")
         axes.text(1.13, -0.75, "change", va="center", ha="right")
         _rates(axes, [row[0] for row in rows], title)
         axes.set_xlim(0, 1.14)

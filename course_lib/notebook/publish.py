@@ -27,7 +27,21 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "version": "3"},
 }
+NO_PROXY = "http://127.0.0.1:9"  # nobody listens on the port that is for throwing things away
 PROGRESS_BAR = re.compile(r"^.*(\d+%\|.*\||\d+\w* \[\d\d:).*$")
+
+
+def offline() -> dict[str, str]:
+    """What the environment of a Python process must hold so that it, and its children, reach nothing but this computer.
+
+    Python imports the guard in ``offline/sitecustomize.py`` at its start, and raises an OSError where a socket would leave. Other
+    programs are shown a proxy that isn't there, which whatever speaks HTTP respects. Kernels go on to talk with Jupyter over
+    the loopback interface.
+    """
+    path = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    proxies = {name: NO_PROXY for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")}
+    here = "localhost,127.0.0.1,::1"
+    return proxies | {"no_proxy": here, "NO_PROXY": here, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
 
 
 class NotPublished(Exception):
@@ -84,7 +98,7 @@ def read(path: Path) -> Any:
 
 
 def execute(notebook: Any, folder: Path) -> Run:
-    """Run every cell in a fresh kernel: no network for models, no progress of an earlier learner, no other model."""
+    """Run every cell in a fresh kernel: no network, no progress of an earlier learner, no other model."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -99,7 +113,7 @@ def execute(notebook: Any, folder: Path) -> Run:
     started, peak, done = time.perf_counter(), [0], threading.Event()
     with tempfile.TemporaryDirectory() as fresh:
         env = {key: value for key, value in os.environ.items() if key != "COURSE_MODEL"}
-        env |= {"COURSE_HOME": fresh, "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        env |= offline() | {"COURSE_HOME": fresh, "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         # What kernels say on their own stderr at every start ("no encryption") is no part of the notebook.
         with client.setup_kernel(env=env, stderr=subprocess.DEVNULL):
             watcher = threading.Thread(target=_watch, args=(peak, done), daemon=True)
@@ -109,7 +123,7 @@ def execute(notebook: Any, folder: Path) -> Run:
                 for place, cell in enumerate(notebook.cells):
                     client.execute_cell(cell, place)
             except CellExecutionError as error:
-                raise NotPublished(f"cell {place} raises {error.ename}: {error.evalue}") from None
+                raise NotPublished(f"cell {place} raises {error.ename}: {error.evalue}{_last_said(cell)}") from None
             except CellTimeoutError:
                 raise NotPublished(f"cell {place} takes more than {2 * SECONDS} s") from None
             except DeadKernelError:
@@ -118,6 +132,12 @@ def execute(notebook: Any, folder: Path) -> Run:
                 done.set()
                 watcher.join()
     return Run(time.perf_counter() - started, peak[0])
+
+
+def _last_said(cell: Any) -> str:
+    """The last line that a cell, or a program that it ran, wrote to stderr."""
+    lines = [line for output in cell.outputs if output.get("name") == "stderr" for line in output.text.splitlines()]
+    return f" ({lines[-1]})" if lines else ""
 
 
 def _watch(peak: list[int], done: threading.Event) -> None:

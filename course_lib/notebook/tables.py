@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup, escape
 
 from course_lib.evaluation.scores import Score
-from course_lib.notebook.html import Shown, number, prose
+from course_lib.notebook.html import Shown, number, prose, signed
 
 RULE = "border-bottom:1px solid rgba(128,128,128,.45)"
+SHORT, LONG = 24, 48  # characters
 
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str], caption: str) -> Shown:
@@ -31,6 +32,11 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], caption: str
     numeric = [i > 0 and all(row[i][:1] in "+-\N{MINUS SIGN}.0123456789" for row in cells) for i in range(len(columns))]
     side = ["right" if is_numeric else "left" for is_numeric in numeric]
 
+    def heading(content: str) -> str:
+        """The style of a row's name: a short one stays in one line, and one that is a sentence isn't shouted."""
+        length = len(content.striptags() if isinstance(content, Markup) else content)
+        return RULE + (";white-space:nowrap" if length <= SHORT else ";font-weight:normal" if length > LONG else "")
+
     def cell(tag: str, index: int, content: str, rule: str = RULE) -> Markup:
         shown = content if isinstance(content, Markup) else prose(content)
         return Markup('<{} style="text-align:{};padding:.35em .9em;{}">{}</{}>').format(
@@ -40,8 +46,10 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], caption: str
     under = "border-bottom:2px solid currentColor"
     head = Markup("").join(cell('th scope="col"', i, name, under) for i, name in enumerate(columns))
     body = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(cell("td" if i else 'th scope="row"', i, c) for i, c in enumerate(row)))
-        for row in cells
+        Markup("<tr>{}</tr>").format(
+            cell('th scope="row"', 0, first, heading(first)) + Markup("").join(cell("td", i, c) for i, c in enumerate(rest, 1))
+        )
+        for first, *rest in cells
     )
     html = Markup(
         '<table style="border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums">'
@@ -58,4 +66,5 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str], caption: str
 def before_after_table(rows: Iterable[tuple[str, Score, Score, float]], caption: str = "Before and after") -> Shown:
     """Rows of `course_lib.evaluation.report.before_after` as a table."""
     columns = ["skill", "before [95 % interval]", "after [95 % interval]", "change"]
-    return table(([skill, before, after, f"{change:+.2f}"] for skill, before, after, change in rows), columns, caption)
+    changes = ([skill, before, after, signed(change)] for skill, before, after, change in rows)
+    return table(changes, columns, caption)

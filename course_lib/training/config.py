@@ -48,6 +48,9 @@ class TrainConfig:
     tracker: str = "none"
 
     def __post_init__(self) -> None:
+        if isinstance(self.target_modules, str) and self.target_modules != ALL_LINEAR:
+            # One name is a list of one; PEFT itself would take a text as a regular expression for whole paths.
+            object.__setattr__(self, "target_modules", (self.target_modules,))
         for problem in self._problems():
             raise CourseError(problem)
 

@@ -109,9 +109,11 @@ def save_whole(folder: Path, save: Callable[[Path], object]) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that no space is left; libraries written in Rust say so in words only."""
+    """Whether an error says that no space is left; libraries written in Rust say so in words only, and torch.save not even that."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
+    # "PytorchStreamWriter failed writing file", or, where only the end is missing, "inline_container.cc ... unexpected pos"
+    torn = isinstance(error, RuntimeError) and ("PytorchStreamWriter" in str(error) or "unexpected pos" in str(error))
+    return full or torn or "No space left on device" in str(error)
 
 
 @contextmanager

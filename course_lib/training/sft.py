@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.data.rows import Row, check_lengths, general_rows, legal_rows, read_rows
 from course_lib.errors import CourseError
-from course_lib.lora.arithmetic import trainable_parameters
+from course_lib.lora.arithmetic import lora_parameters, trainable_parameters
 from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 SAVES = 6  # checkpoints over a run, so that a crash loses a sixth of it at most
+KEPT = 2  # of them; a crash while one is written leaves the one before
+SPARE = 1_000_000  # bytes for log, curve, random states and headers
 FISHER_ROWS = 120  # prompts that EWC's Fisher information is averaged over
 
 
@@ -109,7 +111,7 @@ def train(
     _check_targets(model, config)
     if not resume:
         folder.start(config)
-    _check_disk(folder, model, config)
+    _check_disk(folder, model, base, config, saves)
 
     with saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"):
         write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
@@ -120,7 +122,10 @@ def train(
         checkpoint = folder.last_checkpoint() if resume else None
         started = time.perf_counter()
         with _stop_at_a_step(trainer, folder):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            finally:  # whatever is said next must not stand behind the bar, in its line
+                _close_bar(trainer)
         seconds = time.perf_counter() - started
         trained = trainer.model
         counts = trainable_parameters(trained)
@@ -180,21 +185,27 @@ def _check_targets(model: PreTrainedModel, config: TrainConfig) -> None:
         return
     output = model.get_output_embeddings()
     linear = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not output}
-    wanted = (config.target_modules,) if isinstance(config.target_modules, str) else config.target_modules
-    if unknown := [name for name in wanted if name not in linear]:
+    if unknown := [name for name in config.target_modules if name not in linear]:
         raise CourseError(
             f"the model has no target modules {', '.join(unknown)}: choose from {', '.join(sorted(linear))} or {ALL_LINEAR}"
         )
 
 
-def _check_disk(folder: RunFolder, model: PreTrainedModel, config: TrainConfig) -> None:
-    """Refuse to start where weights and optimiser states could not be saved."""
-    shape = model.config.hidden_size * (8 if config.method != "full" else 0) * config.rank * 12 * model.config.num_hidden_layers
-    need = 4 * (shape if config.method != "full" else 3 * sum(p.numel() for p in model.parameters()))
-    free = shutil.disk_usage(folder.path).free
+def _check_disk(folder: RunFolder, model: PreTrainedModel, base: Path, config: TrainConfig, saves: int) -> None:
+    """Refuse to start where the run's files would not fit: its checkpoints with AdamW's two states a weight, then the weights."""
+    if config.method == "full":
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    else:  # PEFT holds adapters in float32 whatever the base is in
+        weights = 4 * lora_parameters(model, config.rank, config.target_modules)
+    texts = sum(file.stat().st_size for file in base.iterdir() if file.suffix in (".json", ".jinja", ".model"))
+    # Two checkpoints are kept, but the older goes only when a third is written; by then there are no final weights yet.
+    need = SPARE + ((KEPT + 1) * (3 * weights + texts) if saves else weights + texts)
+    earlier = sum(file.stat().st_size for file in folder.checkpoints.rglob("*") if file.is_file())  # of a run that goes on
+    free = shutil.disk_usage(folder.path).free + earlier
     if free < need:
         raise CourseError(
-            f"the disk of {folder.path} is too full: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+            f"the disk of {folder.path} is too full: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; "
+            f"make room, then go on with: course train --resume --out {folder.path}"
         )
 
 
@@ -256,7 +267,7 @@ def sft_trainer(
         logging_first_step=True,
         save_strategy="steps" if saves else "no",
         save_steps=max(1, steps // max(1, saves)),
-        save_total_limit=2,
+        save_total_limit=KEPT,
         report_to=config.tracker,
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
@@ -346,6 +357,12 @@ def _bar() -> Any:
             self.bar.close()
 
     return Bar()
+
+
+def _close_bar(trainer: SFTTrainer) -> None:
+    for callback in trainer.callback_handler.callbacks:
+        if bar := getattr(callback, "bar", None):
+            bar.close()
 
 
 def _peak_memory() -> int:

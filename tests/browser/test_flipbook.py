@@ -1,9 +1,8 @@
 """Widgets in a real browser: a page as nbconvert or the site would show it, without kernel and without network.
 
-Not part of `make test`: `pip install playwright`, then `pytest -m browser tests/browser` with a Chromium on the path.
+Not part of `make test`: see `make test-browser`.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,13 @@ import pytest
 from course_lib.notebook import figure, flipbook, quizzes
 from course_lib.notebook.html import Shown
 from course_lib.notebook.progress import COUNT_QUIZZES
+from tests.browser.lab import CHROMIUM, FLAGS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium on the path"),
 ]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 def book(title: str, labels: list[str]) -> Shown:
