@@ -2,10 +2,14 @@
 
 import ast
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from course_lib.notebook.syllabus import claims, lessons, lessons_folder
+from course_lib.notebook.syllabus import claims, lessons, lessons_folder, seed_statements
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def checked(file: str) -> list[str]:
@@ -35,3 +39,31 @@ def test_statements_hold_no_typed_measurement_and_name_their_origin():
     for claim in claims().values():
         assert claim.statement.endswith("."), claim.id
         assert claim.origin in ("seed", "ours") or claim.origin.startswith("paper: "), claim.id
+
+
+def test_every_statement_of_the_first_page_is_tested_by_a_claim_of_its_lesson():
+    for statement in seed_statements():
+        assert statement.lesson in lessons(), statement.says
+        assert statement.claims, statement.says
+        assert {claims()[claim].lesson for claim in statement.claims} == {statement.lesson}, statement.says
+        assert statement.verdict in ("confirmed", "refined", "corrected"), statement.says
+        assert statement.found.endswith("."), statement.says
+
+
+def test_a_claim_that_names_the_first_page_is_one_of_its_statements():
+    tested = {claim for statement in seed_statements() for claim in statement.claims}
+    assert {claim.id for claim in claims().values() if claim.origin == "seed"} <= tested
+
+
+def test_each_lesson_leads_to_the_next_and_the_last_to_the_first():
+    files = [lesson.file for lesson in lessons().values()]
+    for file, following in zip(files, [*files[1:], files[0]], strict=True):
+        last = json.loads((lessons_folder() / file).read_text(encoding="utf-8"))["cells"][-1]
+        assert re.search(r"\*\*Next:\*\*[^\n]*\]\((\S+)\)", "".join(last["source"]))[1] == following, file
+
+
+def test_the_readme_lists_the_lessons_of_the_table():
+    listed = re.findall(
+        r"^\| (\d\d) \| \[(.+?)\]\(lessons/(\S+)\) \| (.+?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    assert listed == [(lesson.number, lesson.title, lesson.file, lesson.question) for lesson in lessons().values()]

@@ -66,6 +66,10 @@ def other_base(tmp_path: Path) -> Path:
     [
         (["--rank", "0"], "rank must be a whole number of at least 1, not 0"),
         (["--rank", "-4"], "rank must be a whole number of at least 1, not -4"),
+        (["--seed", "-1"], "seed must be a whole number from 0"),
+        (["--ewc", "-1"], "ewc must be a finite number of at least 0, not -1"),
+        (["--ewc", "1", "--method", "qlora"], "ewc needs gradients of the base's weights"),
+        (["--precision", "fp16"], "precision must be one of auto, float32, bfloat16"),
         (["--lr", "nan"], "lr must be a finite number above 0, not nan"),
         (["--target-modules", "q_proj,query"], "no target modules query: choose from down_proj, gate_proj"),
         (["--method", "lorra"], "method must be one of full, lora, qlora"),
@@ -96,7 +100,7 @@ def test_no_adapter(tmp_path, capsys):
     assert "is not an adapter" in refused(capsys, "chat", "--adapter", tmp_path, "--prompt", "x")
 
 
-@pytest.mark.parametrize("command", ["doctor", "train", "eval", "chat", "merge", "pretrain", "lab"])
+@pytest.mark.parametrize("command", ["doctor", "train", "eval", "chat", "merge", "sweep", "pretrain", "lab"])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

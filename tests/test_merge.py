@@ -389,6 +389,27 @@ def test_an_adapter_trained_on_a_4_bit_base_is_warned_about(base, adapter, out):
     assert "4-bit" in report.warnings[0]
 
 
+def edit_config(adapter: Path, **changes) -> None:
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_an_alpha_that_was_changed_after_training_is_warned_about(base, adapter, out):
+    edit_config(adapter, lora_alpha=4)
+    (warning,) = merge(base, adapter, out).warnings
+    assert "alpha / r = 4 " in warning
+    assert "now says 1:" in warning
+    mark = json.loads((adapter / "course_base.json").read_text())
+    del mark["scale"]  # as the first marks were written
+    (adapter / "course_base.json").write_text(json.dumps(mark))
+    assert check_adapter(base, adapter) == []
+
+
+def test_alpha_and_rank_swapped_in_the_config_are_refused(base, adapter, out):
+    edit_config(adapter, r=16, lora_alpha=4)
+    refused(base, adapter, out, r"lora_A.weight is 4 x \d+, but this base needs 16 x")
+
+
 def test_other_kinds_of_adapter_are_refused(base, adapter, out):
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))

@@ -129,8 +129,15 @@ def write_base_mark(adapter: Path, base: Path, *, model: str | None = None, four
         "fingerprint": fingerprint(base),
         "four_bit": four_bit or stored_four_bit,
         "stored_four_bit": stored_four_bit,
+        "scale": _scale(adapter),
     }
     (adapter / BASE_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
+
+
+def _scale(adapter: Path) -> float:
+    """The scale alpha / r as an adapter's config says. Nothing in the shapes of its weights gives away an alpha that was changed."""
+    config = read_json(adapter / "adapter_config.json")
+    return config["lora_alpha"] / config["r"]
 
 
 def is_quantised(base: Path) -> bool:
@@ -171,7 +178,7 @@ def check_adapter(base: Path, adapter: Path) -> list[str]:
         raise CourseError(f"{base} already has the adapter {adapter} merged into it: use it as it is, without the adapter")
     found = _check_weights(base, adapter, str(config.get("base_model_name_or_path") or ""))
     _check_shapes(base, adapter)
-    return found
+    return found + _check_scale(adapter)
 
 
 def _check_weights(base: Path, adapter: Path, named: str) -> list[str]:
@@ -193,6 +200,18 @@ def _check_weights(base: Path, adapter: Path, named: str) -> list[str]:
     elif named and Path(named).name.casefold() != Path(model_name(base)).name.casefold():
         return [f"the adapter names {Path(named).name} as its base: nothing shows that {model_name(base)} has the same weights"]
     return []
+
+
+def _check_scale(adapter: Path) -> list[str]:
+    """A warning where alpha / r is no longer what it was in training. (To turn it down on purpose is nobody's mistake.)"""
+    mark = read_json(adapter / BASE_MARK) if (adapter / BASE_MARK).is_file() else {}
+    now = _scale(adapter)
+    if mark.get("scale", now) == now:
+        return []
+    return [
+        f"the adapter was trained with alpha / r = {mark['scale']:g} and its adapter_config.json now says {now:g}: put it back, "
+        "unless you changed it on purpose"
+    ]
 
 
 def _check_shapes(base: Path, adapter: Path) -> None:

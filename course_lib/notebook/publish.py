@@ -98,7 +98,7 @@ def read(path: Path) -> Any:
 
 
 def execute(notebook: Any, folder: Path) -> Run:
-    """Run every cell in a fresh kernel: no network, no progress of an earlier learner, no other model."""
+    """Run every cell in a fresh kernel: no network, no progress of an earlier learner, no other model or seed."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -112,7 +112,7 @@ def execute(notebook: Any, folder: Path) -> Run:
     )
     started, peak, done = time.perf_counter(), [0], threading.Event()
     with tempfile.TemporaryDirectory() as fresh:
-        env = {key: value for key, value in os.environ.items() if key != "COURSE_MODEL"}
+        env = {key: value for key, value in os.environ.items() if not key.startswith("COURSE_")}
         env |= offline() | {"COURSE_HOME": fresh, "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         # What kernels say on their own stderr at every start ("no encryption") is no part of the notebook.
         with client.setup_kernel(env=env, stderr=subprocess.DEVNULL):

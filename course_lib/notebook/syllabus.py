@@ -1,4 +1,4 @@
-"""The one table of the course, ``lessons/claims.toml``: its lessons, and what each of them claims and checks."""
+"""The one table of the course, ``lessons/claims.toml``: its lessons, their claims, and the statements that it set out to test."""
 
 from __future__ import annotations
 
@@ -39,6 +39,27 @@ class Claim:
     learned: bool = False
 
 
+@dataclass(frozen=True)
+class SeedStatement:
+    """A statement of the page that the course grew from, in our words, and what became of it when it was measured.
+
+    Args:
+        says: the statement, paraphrased.
+        section: the part of the page that it stands in.
+        lesson: the number of the lesson that tests it.
+        claims: the ids of the claims that test it.
+        verdict: ``confirmed``, ``refined`` (true with a condition that the page leaves out) or ``corrected``.
+        found: what the measurement says, in one sentence.
+    """
+
+    says: str
+    section: str
+    lesson: str
+    claims: tuple[str, ...]
+    verdict: str
+    found: str
+
+
 def lessons_folder() -> Path:
     """The folder of the lessons: in an installed package, inside it; in a checkout, beside it.
 
@@ -61,6 +82,11 @@ def lessons() -> dict[str, Lesson]:
 def claims() -> dict[str, Claim]:
     """Every claim by its id, in the order of the table."""
     return {row["id"]: Claim(**row) for row in _table().get("claim", [])}
+
+
+def seed_statements() -> list[SeedStatement]:
+    """Every statement of the course's first page, in the order of the table."""
+    return [SeedStatement(**row | {"claims": tuple(row["claims"])}) for row in _table().get("seed", [])]
 
 
 def _table() -> dict[str, list[dict]]:

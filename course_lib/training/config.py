@@ -62,6 +62,8 @@ class TrainConfig:
             for name, value in {"lr": self.lr, "epochs": self.epochs, "alpha": self.alpha}.items()
             if not (math.isfinite(value) and value > 0)
         ]
+        if not 0 <= self.seed < 2**32:
+            found.append(f"seed must be a whole number from 0 to 4294967295, not {self.seed}")
         if not 0 <= self.dropout < 1:
             found.append(f"dropout must be at least 0 and below 1, not {self.dropout}")
         found += [

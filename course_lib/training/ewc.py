@@ -74,8 +74,11 @@ def _drawn(
             output = model.generate(
                 **inputs,
                 do_sample=True,
+                # Whatever the model's own generation settings say: the definition is about the model's distribution as it is.
+                temperature=1.0,
                 top_k=0,
                 top_p=1.0,
+                repetition_penalty=1.0,
                 max_new_tokens=max_new_tokens,
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=tokenizer.eos_token_id,

@@ -45,8 +45,8 @@ class Trial:
 
     @property
     def kept(self) -> float:
-        """The mean over the general skills of the share of questions still answered right."""
-        return statistics.fmean(score.rate for score in self.skills.values())
+        """The mean over the general skills of the share of questions still answered right; not a number if none was asked."""
+        return statistics.fmean(score.rate for score in self.skills.values()) if self.skills else math.nan
 
     def as_dict(self) -> dict[str, Any]:
         """The trial as plain data, with the config's differences from the defaults."""
@@ -129,7 +129,10 @@ def sweep(
     from tqdm.auto import tqdm
 
     wanted = list(dict.fromkeys(configs))
-    done = {trial.config: trial for trial in read_sweep(file)} if file and file.exists() else {}
+    done: dict[TrainConfig, Trial] = {}
+    if file and file.exists():
+        done = {trial.config: trial for trial in read_sweep(file)}
+        command = _both_commands(file, command)
     missing = [config for config in wanted if config not in done]
     with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="trials", disable=not progress, leave=False) as bar:
         for trial in _results(missing, run, executor):
@@ -144,6 +147,12 @@ def _results(configs: Sequence[TrainConfig], run: Callable[[TrainConfig], Trial]
     if executor is None:
         return map(run, configs)
     return (future.result() for future in as_completed([executor.submit(run, config) for config in configs]))
+
+
+def _both_commands(file: Path, command: str) -> str:
+    """What repeats all that a file will hold: the command that made what is in it, and the one that adds to it."""
+    earlier = str(json.loads(file.read_text(encoding="utf-8")).get("command", "")).split(" && ")
+    return " && ".join(dict.fromkeys(part for part in [*earlier, command] if part))
 
 
 def write_sweep(file: Path, trials: Iterable[Trial], command: str) -> None:
@@ -163,7 +172,7 @@ def read_sweep(file: Path) -> list[Trial]:
         return [Trial.from_dict(row) for row in json.loads(file.read_text(encoding="utf-8"))["trials"]]
     except FileNotFoundError:
         raise CourseError(f"there is no results file {file}: run the sweep first") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(f"{file} is not the results of a sweep ({error}): choose another file") from error
 
 
@@ -174,7 +183,12 @@ def grid(base: TrainConfig, seeds: Iterable[int], **values: Iterable[Any]) -> li
         base: what stays the same.
         seeds: of data, adapter and order.
         values: for each field that varies, its values.
+
+    Raises:
+        CourseError: a text in place of several values, which would be taken letter by letter.
     """
+    if texts := [field for field, choices in values.items() if isinstance(choices, str)]:
+        raise CourseError(f"{texts[0]} needs a list of values, such as [{values[texts[0]]!r}]")
     configs = [base]
     for field, choices in (values | {"seed": seeds}).items():
         configs = [config.with_changes(**{field: choice}) for config in configs for choice in choices]
@@ -188,7 +202,12 @@ def select(trials: Iterable[Trial], **fields: Any) -> list[Trial]:
         trials: from `sweep` or `read_sweep`.
         fields: for each field of the config, its value, or a list of the values wanted. The seed, and what changes no result
             (the tier's name, ``auto`` or its precision), are left out of the comparison.
+
+    Raises:
+        CourseError: a name that is no field of the config.
     """
+    if unknown := fields.keys() - TrainConfig().as_dict().keys():
+        raise CourseError(f"a config has no {', '.join(sorted(unknown))}: its fields are {', '.join(TrainConfig().as_dict())}")
     free = {"seed", "model", "precision"}
     default = TrainConfig().as_dict()
 
@@ -231,6 +250,32 @@ def over_seeds(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) 
     mean = statistics.fmean(values)
     half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, max(low, mean - half), min(high, mean + half), len(values))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one setting taught and what it left, over the seeds it was tried with."""
+
+    learned: Interval
+    kept: Interval
+
+    def __str__(self) -> str:
+        return f"learned {self.learned}, kept {self.kept}"
+
+
+def outcome(trials: Sequence[Trial]) -> Outcome:
+    """Learned and kept over trials that differ in nothing but their seed.
+
+    Raises:
+        CourseError: there are fewer than two trials, or they differ in more than the seed.
+    """
+    settings = {trial.config.with_changes(seed=0) for trial in trials}
+    if len(trials) < 2 or len(settings) > 1:
+        raise CourseError(
+            f"an interval over seeds needs one setting under two seeds at least, and these are {len(trials)} trials of "
+            f"{len(settings)} settings: select one setting that the sweep holds"
+        )
+    return Outcome(over_seeds([trial.learned for trial in trials]), over_seeds([trial.kept for trial in trials]))
 
 
 def by(trials: Iterable[Trial], *names: str) -> dict[Any, list[Trial]]:
