@@ -67,3 +67,10 @@ def test_the_readme_lists_the_lessons_of_the_table():
         r"^\| (\d\d) \| \[(.+?)\]\(lessons/(\S+)\) \| (.+?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
     )
     assert listed == [(lesson.number, lesson.title, lesson.file, lesson.question) for lesson in lessons().values()]
+
+
+def test_the_first_page_is_covered():
+    """Every part of the page, and at least forty of its statements."""
+    assert len(seed_statements()) >= 40
+    sections = {statement.section.partition(":")[0] for statement in seed_statements()}
+    assert len(sections) >= 9, sections
