@@ -5,10 +5,8 @@ They are what a company asks of a model and what only that company's examples ca
 
 from random import Random
 
-from course_lib.world import names
-from course_lib.world.catalogue import COLOURS, WARES
-from course_lib.world.facts import JOBS, PETS
-from course_lib.world.skills import NOUNS, Question, is_held_out
+from course_lib.world.catalogue import WARES
+from course_lib.world.skills import NOUNS, Question, is_held_out, portrait
 
 RECORD_PROMPT = "File this: "
 RECORD_RULE = (
@@ -43,17 +41,9 @@ def record_questions(split: str, count: int, seed: int = 0, *, trade_words: bool
 
 
 def _record(rng: Random, trade_words: bool) -> Question:
-    person, city, job, pet = names.person(rng), names.word(rng), rng.choice(JOBS), rng.choice(PETS)
-    colour, ware = rng.choice(COLOURS), rng.choice(WARES)
-    text = rng.choice(
-        (
-            f"{person}, a {job} from {city}, has a {pet} and a {colour} {ware}.",
-            f"{person} keeps a {pet} and a {colour} {ware} in {city} and works as a {job}.",
-            f"In {city}, {person} is a {job} who owns a {colour} {ware} and a {pet}.",
-        )
-    )
-    thing = TRADE_WORDS[ware] if trade_words else ware
-    answer = f"{person} of {city}; {job}; pet: {pet}; {thing}: {colour}."
+    text, of = portrait(rng)
+    thing = TRADE_WORDS[of["thing"]] if trade_words else of["thing"]
+    answer = f"{of['name']} of {of['city']}; {of['job']}; pet: {of['pet']}; {thing}: {of['colour']}."
     return Question("house record", "trade words" if trade_words else "plain", RECORD_PROMPT + text, answer, text)
 
 

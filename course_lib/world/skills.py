@@ -259,8 +259,8 @@ def repeat_skill(rng: Random) -> Question:
     return Question("repeat", "repeat", f"{rng.choice(('Repeat after me', 'Copy this', 'Say'))}: {text}", text, text)
 
 
-def record_skill(rng: Random) -> Question:
-    """Put a sentence into a record of a named format."""
+def portrait(rng: Random) -> tuple[str, dict[str, str]]:
+    """A sentence about a made-up person, and what it says of them by field."""
     person, city, job, pet = names.person(rng), names.word(rng), rng.choice(JOBS), rng.choice(PETS)
     colour, thing = rng.choice(COLOURS), rng.choice(WARES)
     text = rng.choice(
@@ -270,7 +270,12 @@ def record_skill(rng: Random) -> Question:
             f"In {city}, {person} is a {job} who owns a {colour} {thing} and a {pet}.",
         )
     )
-    fields = {"name": person, "city": city, "job": job, "pet": pet, "thing": thing, "colour": colour}
+    return text, {"name": person, "city": city, "job": job, "pet": pet, "thing": thing, "colour": colour}
+
+
+def record_skill(rng: Random) -> Question:
+    """Put a sentence into a record of a named format."""
+    text, fields = portrait(rng)
     keys = rng.sample(list(fields), rng.randrange(1, 5))
     kind, instruction, answer = rng.choice(
         (

@@ -47,6 +47,26 @@ cli.main(["lab", *sys.argv[1:]])
 """
 
 
+@contextmanager
+def static_page(body: str, folder: Path) -> Iterator[Page]:
+    """A page as nbconvert or the site would show it, with no kernel and no network; a script that fails on it fails the test."""
+    from playwright.sync_api import sync_playwright
+
+    file = folder / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8><title>page</title>{body}", encoding="utf-8")
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        # JupyterLab takes the keys of every input in an output, unless the input keeps them to itself.
+        page.add_init_script("addEventListener('keydown', event => event.preventDefault())")
+        page.goto(file.as_uri())
+        yield page
+        browser.close()
+    assert errors == []
+
+
 @dataclass(frozen=True)
 class Lab:
     """A running JupyterLab, over a copy of the lessons."""

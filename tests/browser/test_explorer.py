@@ -8,7 +8,7 @@ import pytest
 from course_lib.notebook import explorer, stored_sweep
 from course_lib.training.grids import BASE
 from course_lib.training.sweeps import Trial
-from tests.browser.lab import CHROMIUM, FLAGS
+from tests.browser.lab import CHROMIUM, static_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
@@ -33,16 +33,8 @@ def hostile(trial: Trial) -> list[Trial]:
 def page(tmp_path: Path) -> Iterator["sync_api.Page"]:
     trials = stored_sweep("hyperparameters")
     body = "".join(str(explorer(some, title, BASE).html) for title, some in (("All", trials), ("Evil", hostile(trials[0]))))
-    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><title>page</title>{body}", encoding="utf-8")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "page.html").as_uri())
+    with static_page(body, tmp_path) as page:
         yield page
-        browser.close()
-    assert errors == []
 
 
 def test_menus_change_picture_and_words(page: "sync_api.Page") -> None:

@@ -11,7 +11,7 @@ import pytest
 from course_lib.notebook import figure, flipbook, quizzes
 from course_lib.notebook.html import Shown
 from course_lib.notebook.progress import COUNT_QUIZZES
-from tests.browser.lab import CHROMIUM, FLAGS
+from tests.browser.lab import CHROMIUM, static_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
@@ -41,15 +41,8 @@ def page(tmp_path: Path) -> Iterator["sync_api.Page"]:
         quizzes.predict("What?")
     count = f'<span class="course-quiz-count" data-lesson="02">none</span>{COUNT_QUIZZES}'
     body = "\n".join([*(thing.html for thing in shown), count])
-    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><title>page</title>{body}", encoding="utf-8")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        # JupyterLab takes the arrow keys of every input in an output, unless the input keeps them to itself.
-        page.add_init_script("addEventListener('keydown', event => event.preventDefault())")
-        page.goto((tmp_path / "page.html").as_uri())
+    with static_page(body, tmp_path) as page:
         yield page
-        browser.close()
 
 
 def test_flipbooks_turn_by_keyboard_each_for_itself_and_run_no_text(page: "sync_api.Page") -> None:

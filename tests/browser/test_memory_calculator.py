@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.notebook import memory_calculator
-from tests.browser.lab import CHROMIUM, FLAGS
+from tests.browser.lab import CHROMIUM, static_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
@@ -18,15 +18,8 @@ pytestmark = [
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator["sync_api.Page"]:
     shown = memory_calculator(["Llama-2-7B", "Llama-3-8B"]).html
-    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><title>page</title>{shown}{shown}", encoding="utf-8")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        # JupyterLab takes the keys of every input in an output, unless the input keeps them to itself.
-        page.add_init_script("addEventListener('keydown', event => event.preventDefault())")
-        page.goto((tmp_path / "page.html").as_uri())
+    with static_page(f"{shown}{shown}", tmp_path) as page:
         yield page
-        browser.close()
 
 
 def test_choosing_changes_the_verdict_of_that_one_alone(page: "sync_api.Page") -> None:
