@@ -79,6 +79,8 @@ def quiet() -> None:
 
     # PEFT's and TRL's own use of a name that transformers has renamed: nothing that a reader could act on.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    # On a CPU bitsandbytes' paged optimiser is the same one without paging.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU", category=UserWarning)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
@@ -127,7 +129,7 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
         dtype: of weights and arithmetic; by default ``bfloat16`` on a GPU and ``float32`` on a CPU.
 
     Raises:
-        CourseError: the folder is incomplete, or the model does not fit into memory.
+        CourseError: the folder is incomplete, the model does not fit into memory, or this CPU gets its 4-bit weights wrong.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -143,9 +145,10 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
             folder,
             dtype=kind,
             device_map={"": where} if where == "cuda" or four_bit else None,
-            quantization_config=quantise if four_bit else None,
             trust_remote_code=False,
             use_safetensors=True,
+            # Not even None may be passed for a folder that holds 4-bit weights: it hides the folder's own config.
+            **({"quantization_config": quantise} if four_bit else {}),
         )
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise CourseError(
@@ -155,18 +158,44 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
         raise CourseError(
             f"{folder} does not load as a causal language model ({error}): copy the whole model folder again"
         ) from error
-    if four_bit:
-        _keep_four_bit_weights(model)
+    if getattr(model, "is_loaded_in_4bit", False):  # also where the folder itself holds 4-bit weights
+        _keep_four_bit_weights(model, folder)
     return model.eval()
 
 
-def _keep_four_bit_weights(model: PreTrainedModel) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights in place on CPUs with AVX512-BF16: after it, training and merging go wrong."""
+def _keep_four_bit_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights in place on CPUs with AVX512-BF16: after it, training and merging go wrong.
+
+    Raises:
+        CourseError: bitsandbytes would also restore weights of this model's shapes wrongly on this CPU.
+    """
     import bitsandbytes
 
-    for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
+    layers = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    if model.device.type == "cpu" and (wrong := [n for n in sorted({x.in_features for x in layers}) if not _restores_rows(n)]):
+        raise CourseError(
+            f"bitsandbytes restores 4-bit weights wrongly on this CPU where a layer has {wrong[0]} inputs, as {folder.name} has: "
+            "use --method lora, a GPU, or a model whose layers have multiples of 64 inputs"
+        )
+
+
+def _restores_rows(in_features: int) -> bool:
+    """Whether bitsandbytes, on this CPU, restores 4-bit weights to the same numbers row by row as in one piece.
+
+    bitsandbytes 0.50 does not on CPUs with AVX512 where rows are multiples of 16 but not of 64, its block: from the second row
+    on it takes the scales of other blocks. In one piece, of a multiple of 64, it is right. Other versions and CPUs are not asked
+    about their names, but tried.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    weights = torch.randn(64, in_features, generator=torch.Generator().manual_seed(0))
+    codes, state = quantize_4bit(weights, quant_type="nf4", blocksize=64)
+    by_rows = dequantize_4bit(codes, state)
+    state.shape = torch.Size([1, weights.numel()])
+    return torch.allclose(by_rows.flatten(), dequantize_4bit(codes, state).flatten(), atol=1e-3)
 
 
 def load_adapted(folder: Path, adapter: Path, *, four_bit: bool = False, dtype: str | None = None) -> PreTrainedModel:
