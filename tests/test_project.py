@@ -204,12 +204,15 @@ def test_the_wheel_holds_library_lessons_and_weights(tmp_path: Path, tracked: li
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     ours = {path.relative_to(ROOT) for path in tracked}
     assert {path.as_posix() for path in ours if path.parts[0] == "course_lib"} <= names
-    assert {f"course_lib/{path.as_posix()}" for path in ours if path.parts[0] == "lessons"} <= names
+    solved = {path for path in ours if path.parts[:2] == ("lessons", "exercises") and path.parts[2] != "release"}
+    shipped = {path for path in ours if path.parts[0] == "lessons"} - solved
+    assert {f"course_lib/{path.as_posix()}" for path in shipped} <= names
+    assert not [name for name in names if "exercises/source" in name or "exercises/answers" in name]
     assert {"course_lib/lessons/00_start_here.ipynb", "course_lib/models/wren/model.safetensors", "course_lib/py.typed"} <= names
     assert "course = course_lib.cli:main" in entry_points
 
 
 def test_binder_opens_a_lesson_that_exists() -> None:
     config = json.loads((ROOT / "binder" / "jupyter_server_config.json").read_text(encoding="utf-8"))
-    for server in config.values():
+    for server in (config["LabApp"], config["JupyterNotebookApp"]):
         assert (ROOT / server["default_url"].removeprefix("/lab/tree/")).is_file()
