@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 BASE_MARK = "course_base.json"
 """In an adapter's folder: which base it was trained on (see `write_base_mark`)."""
@@ -65,6 +70,8 @@ def _header(file: Path) -> dict[str, Stored]:
     again = "copy or download it again"
     if not file.is_file():
         raise CourseError(f"{file.parent} lacks {file.name}: {again}")
+    if not os.access(file, os.R_OK):
+        raise CourseError(f"you may not read {file}: ask its owner, or copy it")
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = 8 + int.from_bytes(stream.read(8), "little")
@@ -214,27 +221,41 @@ def _check_scale(adapter: Path) -> list[str]:
     ]
 
 
+def on_meta(base: Path) -> PreTrainedModel:
+    """A folder's causal language model on the meta device: every module, name and shape, and not one number."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
+
+
+def adapted_on_meta(model: PreTrainedModel, adapter: Path) -> PeftModel:
+    """PEFT's own wrapping of such a model for an adapter: which layers are adapted, at what rank and scale, by what tensors."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig.from_pretrained(str(adapter))
+    config.init_lora_weights = True  # the others look at the base's weights, and here are none
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_peft_model(model, config)
+
+
 def _check_shapes(base: Path, adapter: Path) -> None:
     """Refuse an adapter with tensors that this base has no place for, or too few. PEFT itself would ignore them.
 
     The adapter is built on the base's shapes on the meta device, which shows what PEFT would save for it.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from peft import get_peft_model_state_dict
 
     misfit = f"{adapter} does not fit {base}"
     remedy = "use the base that it was trained on"
     try:
-        config = LoraConfig.from_pretrained(str(adapter))
-        config.init_lora_weights = True  # the others look at the base's weights, and here are none
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True))
-            whole = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-            adapted = get_peft_model(model, config)
-            saved = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-            expected = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+        model = on_meta(base)
+        whole = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        saved = get_peft_model_state_dict(adapted_on_meta(model, adapter), save_embedding_layers=False)
+        expected = {name: tuple(tensor.shape) for name, tensor in saved.items()}
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise CourseError(f"{misfit} ({' '.join(str(error).split())[:200]}): {remedy}") from error
     found = {name: tensor.shape for name, tensor in stored_tensors(adapter).items()}

@@ -1,8 +1,9 @@
-"""Merge an adapter into its base, and prove that the merged model computes the same.
+"""Merge adapters into their base, shard by shard and tensor by tensor, and prove that the merged model computes the same.
 
 Merging replaces each adapted weight W by W + (alpha / r) B A (Hu et al. 2021, section 4.1), after which no adapter and no PEFT
-is needed. PEFT does the sum. This module does what surrounds it: refusing what cannot be right, rounding once, comparing
-logits before and after, and a folder that appears whole or not at all.
+is needed. The model is never in memory: `layout` says what happens to each tensor, `updates` computes it some rows at a time, and
+`streaming` writes the files. This module does what surrounds them: refusing what cannot be right, the proof (`proof`, which does
+load the model), and a folder that appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
 from course_lib.lora.folders import (
@@ -33,37 +33,38 @@ from course_lib.lora.folders import (
     read_json,
     stored_tensors,
 )
+from course_lib.lora.proof import probe_tokens as probe_tokens  # what logits are compared on: lessons use it too
 from course_lib.versions import versions
 
 if TYPE_CHECKING:
-    import torch
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+    from course_lib.lora.layout import Layout
 
 Step = Callable[[str, int, int], object]
-"""Called as work goes on, with what comes next, how many parts of the work are done, and how many there are."""
+"""Called as work goes on, with what is being done, how many bytes of the merged model are written, and how many it has."""
 
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # what safetensors calls them, and torch
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+CODES = {name: code for code, name in DTYPES.items()}
 
-# How far logits may move, as a share of the largest. In float32 only the order of sums differs: 2e-6 was measured on trained
-# models of 6 M parameters. In 16 bits each merged weight is off by up to half a unit in its last place, which averages out
-# within a layer and adds up slowly over layers: 0.007 was measured in bfloat16 and 0.0007 in float16. The bounds leave room
-# for deeper and rougher models; in 16 bits they are eight units in the last place (2^-7 and 2^-10).
-BOUNDS = {"float32": 1e-4, "float16": 8 * 2**-10, "bfloat16": 8 * 2**-7}
+SMALL = 2 * 10**9
+"""Bytes of weights up to which the command proves a merge by itself: beyond, loading the model is left to who asks for it."""
 
-# Methods that change the base's weights before training starts, so that W + (alpha / r) B A is not what was trained.
-BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+WORKING_MEMORY = 5 * 10**8
+"""Bytes that a merge takes without its proof: libraries, and some chunks for each thread."""
 
 COMPANIONS = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt", "*.model")
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did, and the proof that it is right. Logits are compared in float32 on fixed sequences of tokens."""
+    """What a merge did, and the proof that it is right. Logits are compared in float32 on fixed sequences of tokens.
+
+    The four figures of the proof are NaN where it was left out.
+    """
 
     base: str
     adapter: str
+    """The adapter's name; several are joined by " + "."""
     dtype: str
     difference: float
     """Largest absolute difference in logits between base + adapter and the merged model, read back from its files."""
@@ -77,80 +78,137 @@ class MergeReport:
     size: int
     """Bytes of the merged folder's weights."""
     warnings: tuple[str, ...] = ()
+    verified: bool = True
+    """Whether the proof was made."""
+    round_base: str | None = None
+    """What the base's linear layers were rounded to before the sum."""
 
 
 def merge(
-    base: Path, adapter: Path, out: Path, *, dtype: str | None = None, on_step: Step = lambda what, done, total: None
+    base: Path,
+    adapter: Path | Sequence[Path],
+    out: Path,
+    *,
+    weights: Sequence[float] | None = None,
+    dtype: str | None = None,
+    round_base: str | None = None,
+    shard_size: int | None = None,
+    verify: bool = True,
+    on_step: Step = lambda what, done, total: None,
 ) -> MergeReport:
-    """Merge an adapter into its base and write the result as an ordinary model folder, with ``merge.json`` beside it.
+    """Merge adapters into their base and write the result as an ordinary model folder, with ``merge.json`` beside it.
 
-    The sum is done in float32 and rounded once. Memory: 4 bytes for each of the model's numbers.
+    Sums are done in float32 and rounded once, a few MB at a time. The proof alone loads the model, at 8 bytes a number.
 
     Args:
         base: a local model folder whose weights are not quantised.
-        adapter: a local PEFT folder with a LoRA adapter for it. Its tokenizer, if it brings one, comes along; else the base's.
+        adapter: a local PEFT folder with a LoRA adapter for it, or several. The tokenizer of the first comes along if it brings one;
+            else the base's.
         out: where the merged model goes: a folder that is empty or does not exist. It appears whole, or not at all.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; by default the type that most of the base is stored in.
-        on_step: called before each step.
+        weights: what each adapter's update is multiplied by; by default 1.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default each tensor keeps the type that the base stores it in.
+        round_base: ``nf4`` rounds the base's linear layers to NF4 with double quantisation and back before the sum. That is the base
+            that QLoRA's training saw, so that the merged model computes what was trained.
+        shard_size: bytes of a file at most; by default the files are split as the base's are.
+        verify: prove the result: compare logits, and each weight with PEFT's.
+        on_step: called as the work goes on.
 
     Raises:
-        CourseError: the adapter does not belong on this base (`check_adapter`), merging would not be exact, ``out`` cannot
-            be written, or the merged model fails the proof. Nothing is left at ``out`` then.
+        CourseError: an adapter does not belong on this base (`check_adapter`), merging would not be exact, memory or disk are
+            too small, ``out`` cannot be written, or the merged model fails the proof. Nothing is left at ``out`` then.
     """
-    import torch
-    from peft import PeftModel
-
-    base, adapter, out = Path(base), Path(adapter), Path(out).resolve()
+    folders = [Path(folder) for folder in ([adapter] if isinstance(adapter, str | Path) else adapter)]
+    base, out = Path(base), Path(out).resolve()
+    adapters = list(zip(folders, _checked_weights(folders, weights), strict=True))
     started = time.perf_counter()
-    on_step("checking", 0, 5)
-    notes = _check_merge(base, adapter, out)
-    weights = stored_tensors(base).values()
-    dtype = dtype or _stored_dtype(base)
-    if dtype not in BYTES:
+    on_step("checking", 0, 0)
+    if dtype is not None and dtype not in BYTES:
         raise CourseError(f"a merged model cannot be stored as {dtype}: choose {', '.join(BYTES)}")
-    _check_disk(out, sum(prod(tensor.shape) for tensor in weights) * BYTES[dtype])
+    if round_base not in (None, "nf4"):
+        raise CourseError(f"a base cannot be rounded to {round_base}: nf4 is what there is")
+    if shard_size is not None and shard_size < 1:
+        raise CourseError(f"a shard cannot have {shard_size} bytes: give a size such as 5GB")
+    notes = _check_merge(base, folders, out, round_base)
+    main = _stored_dtype(base)
+    # Only now what imports torch.
+    from course_lib.lora.layout import check_config, lay_out_merge
+    from course_lib.lora.streaming import planned, write_model
 
-    on_step("loading", 1, 5)
-    adapted = PeftModel.from_pretrained(_load(base), str(adapter)).eval()
-    tokens = probe_tokens(adapted.get_input_embeddings().weight.shape[0])
-    wanted = _logits(adapted, tokens)
-    with adapted.disable_adapter():
-        effect = _difference(wanted, _logits(adapted, tokens))
+    for folder in folders:
+        check_config(folder)
+    layout = lay_out_merge(base, adapters, nf4=round_base is not None)
+    tensors, files = planned(layout, dtype and CODES[dtype], shard_size)
+    total = sum(prod(shape) * BYTES.get(DTYPES.get(kind, ""), 8) for kind, shape in tensors.values())
+    _check_disk(out, total)
+    _check_memory(verify, sum(prod(shape) for _, shape in tensors.values()))
 
-    on_step("merging", 2, 5)
-    merged = _merge_weights(adapted)
-    # Proven before rounding too: the rounding of 16 bits could hide that a gentle adapter was merged at the wrong scale.
-    _prove(wanted, _logits(merged, tokens), "float32")
+    done = 0
 
-    on_step("writing", 3, 5)
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        on_step("merging", done, total)
+
     with _appearing(out) as partial:
-        _save(merged.to(getattr(torch, dtype)), partial, base, adapter)
-        del adapted, merged
-        on_step("proving", 4, 5)
-        difference, bound, agreement = _prove(wanted, _logits(_load(partial), tokens), dtype)
-        if difference > effect / 10 > 0:
-            notes.append(f"rounding to {dtype} moves logits by {difference:.2g}, the adapter itself by {effect:.2g}: try float32")
+        on_step("merging", 0, total)
+        size = write_model(layout, partial, tensors, files, on_bytes)
+        _write_companions(layout, partial, base, folders, dtype)
+        figures: dict[str, Any] = dict.fromkeys(("difference", "bound", "agreement", "effect"), float("nan"))
+        four_bit = [folder for folder in folders if _trained_in_four_bits(folder)] if round_base is None else []
+        moved = None
+        if verify:
+            on_step("proving", total, total)
+            figures, moved = _proof(base, adapters, partial, dtype or main, round_base, bool(four_bit))
+            if figures["difference"] > figures["effect"] / 10 > 0:
+                notes.append(
+                    f"rounding to {dtype or main} moves logits by {figures['difference']:.2g}, the adapter itself by "
+                    f"{figures['effect']:.2g}: try float32"
+                )
+        if four_bit:
+            notes.append(_four_bit_note(moved))
         report = MergeReport(
             base=model_name(base),
-            adapter=adapter.resolve().name,
-            dtype=dtype,
-            difference=difference,
-            bound=bound,
-            agreement=agreement,
-            effect=effect,
+            adapter=" + ".join(folder.resolve().name for folder in folders),
+            dtype=dtype or main,
+            **figures,
             seconds=time.perf_counter() - started,
-            size=sum(file.stat().st_size for file in partial.glob("*.safetensors")),
+            size=size,
             warnings=tuple(notes),
+            verified=verify,
+            round_base=round_base,
         )
-        _record(report, partial, base, adapter)
+        _record(report, partial, base, adapters)
     return report
+
+
+def _proof(
+    base: Path, adapters: list[tuple[Path, float]], merged: Path, dtype: str, round_base: str | None, four_bit: bool
+) -> tuple[dict[str, Any], float | None]:
+    from course_lib.lora.proof import prove
+
+    figures = asdict(prove(base, adapters, merged, dtype, nf4=round_base is not None, trained_on_nf4=four_bit))
+    return figures, figures.pop("four_bit_difference")
 
 
 # -- before ------------------------------------------------------------------------------------------------------------
 
 
-def _check_merge(base: Path, adapter: Path, out: Path) -> list[str]:
+def _checked_weights(adapters: Sequence[Path], weights: Sequence[float] | None) -> list[float]:
+    if not adapters or len({folder.resolve() for folder in adapters}) < len(adapters):
+        raise CourseError("give one adapter, or several different ones")
+    found = [1.0] * len(adapters) if weights is None else [float(weight) for weight in weights]
+    if len(found) != len(adapters):
+        raise CourseError(f"{len(adapters)} adapters need {len(adapters)} weights, not {len(found)}: give one for each, or none")
+    if not all(map(isfinite, found)):
+        raise CourseError(f"the weights {found} are not all finite numbers: 1 is all of an adapter")
+    return found
+
+
+def _check_merge(base: Path, adapters: list[Path], out: Path, round_base: str | None) -> list[str]:
     """What `check_adapter` refuses, and what is wrong for a merge only. Returns warnings."""
+    for folder in (base, *adapters):
+        if out == folder.resolve():
+            raise CourseError(f"{out} is where the merge reads from: choose another folder for the merged model")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CourseError(f"{out} already exists and is not an empty folder: choose another one for the merged model")
     if is_quantised(base):
@@ -158,21 +216,29 @@ def _check_merge(base: Path, adapter: Path, out: Path) -> list[str]:
             f"the weights of {base} are quantised, and merging would round the adapter away: merge into the 16-bit original, "
             "or dequantise the base first"
         )
-    notes = check_adapter(base, adapter)
-    start = str(read_json(adapter / "adapter_config.json").get("init_lora_weights", True)).lower()
-    if start.startswith(BASE_CHANGING):
-        raise CourseError(
-            f"{adapter} was started with {start}, which changes the base: convert it first, by saving it with PEFT's "
-            "path_initial_model_for_weight_conversion"
-        )
-    if (adapter / BASE_MARK).is_file() and read_json(adapter / BASE_MARK)["four_bit"]:
-        notes.append(
-            "the adapter was trained on a 4-bit base and is merged into the 16-bit one: it learned to mend rounding errors that "
-            "are gone now, so evaluate the merged model before you ship it"
-        )
-    if not _tokenizer_home(base, adapter):
+    notes: list[str] = []
+    for adapter in adapters:
+        notes += [note for note in check_adapter(base, adapter) if note not in notes]
+        if round_base and (adapter / BASE_MARK).is_file() and not _trained_in_four_bits(adapter):
+            notes.append(
+                f"{adapter.name} was not trained on a 4-bit base: rounding the base to {round_base} moves it away from what was trained"
+            )
+    if not _tokenizer_home(base, adapters):
         notes.append("neither folder has a tokenizer, so the merged one has none either")
     return notes
+
+
+def _trained_in_four_bits(adapter: Path) -> bool:
+    return (adapter / BASE_MARK).is_file() and bool(read_json(adapter / BASE_MARK)["four_bit"])
+
+
+def _four_bit_note(moved: float | None) -> str:
+    """What it means to merge an adapter of QLoRA's into the 16-bit base."""
+    measured = "" if moved is None else f", and logits are off by {moved:.2g} from those it was trained to give"
+    return (
+        f"the adapter was trained on a 4-bit base and is merged into the 16-bit one{measured}: it learned to mend rounding errors that "
+        'are gone now, so evaluate the merged model before you ship it, or merge with --round-base nf4 (round_base="nf4")'
+    )
 
 
 def _stored_dtype(base: Path) -> str:
@@ -198,41 +264,19 @@ def _check_disk(out: Path, size: int) -> None:
         )
 
 
-# -- the merge ---------------------------------------------------------------------------------------------------------
+def _check_memory(verify: bool, count: int) -> None:
+    """Refuse when there is too little memory for the merge, or for the proof, which loads ``count`` numbers twice."""
+    import psutil
+
+    need = WORKING_MEMORY + (8 * count if verify else 0)
+    missing = need - psutil.virtual_memory().available
+    if missing > 0:
+        remedy = "merge with --no-verify (verify=False)" if verify else "close other programs"
+        what = "comparing logits loads the model in float32, which" if verify else "merging"
+        raise CourseError(f"{what} needs {missing / 1e9:.2f} GB more memory than is free: {remedy}")
 
 
-def _load(folder: Path) -> PreTrainedModel:
-    """A model folder in float32. transformers makes up weights that are missing, with no more than a warning: here it may not."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    if missing := sorted(report["missing_keys"]):
-        raise CourseError(f"{folder} is incomplete, it lacks {missing[0]}: copy or download it again")
-    return model.eval()
-
-
-def _merge_weights(adapted: PeftModel) -> PreTrainedModel:
-    """PEFT's merge. Where the output head shares the embeddings' weights and only one of the two is adapted, they part."""
-    import torch
-
-    model = adapted.get_base_model()
-    tied = getattr(model.config, "tie_word_embeddings", False)
-    if tied:
-        head = model.get_output_embeddings()
-        head = getattr(head, "base_layer", getattr(head, "original_module", head))
-        head.weight = torch.nn.Parameter(head.weight.detach().clone())
-    with warnings.catch_warnings():
-        # PEFT says that it unties them; below they are tied again where they are still equal.
-        warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
-        merged = adapted.merge_and_unload()
-    if tied:
-        embeddings, head = merged.get_input_embeddings(), merged.get_output_embeddings()
-        merged.config.tie_word_embeddings = torch.equal(embeddings.weight, head.weight)
-        merged.tie_weights()
-    return merged
+# -- the folder --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -263,67 +307,53 @@ def _appearing(out: Path) -> Iterator[Path]:
         raise
 
 
-def _save(model: PreTrainedModel, folder: Path, base: Path, adapter: Path) -> None:
-    """Weights, config, generation config, tokenizer and chat template: all that plain transformers or vLLM asks for."""
-    from transformers import GenerationConfig
-
-    model.generation_config = GenerationConfig()  # saving checks it, and those of some published models do not pass
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
+def _write_companions(layout: Layout, folder: Path, base: Path, adapters: list[Path], dtype: str | None) -> None:
+    """Config, generation config, tokenizer and chat template: all that transformers, vLLM or llama.cpp ask for beside weights."""
+    config = read_json(base / "config.json")
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in ("dtype", "torch_dtype"):
+            if dtype and key in part:
+                part[key] = dtype
+        if layout.untied and "tie_word_embeddings" in part:
+            part["tie_word_embeddings"] = False
+    if dtype and "torch_dtype" not in config:
+        config["dtype"] = dtype
+    if layout.untied:
+        config["tie_word_embeddings"] = False
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     files = [base / "generation_config.json"]
-    if home := _tokenizer_home(base, adapter):
+    if home := _tokenizer_home(base, adapters):
         files += [file for pattern in COMPANIONS for file in home.glob(pattern)]
+    files += [base / name for name in ("preprocessor_config.json", "processor_config.json")]
     for file in files:
         if file.is_file():
             shutil.copyfile(file, folder / file.name)
 
 
-def _tokenizer_home(base: Path, adapter: Path) -> Path | None:
-    """Whose tokenizer goes with the merged model: the adapter's, which it was trained with, or else the base's."""
-    return next((folder for folder in (adapter, base) if (folder / "tokenizer_config.json").is_file()), None)
+def _tokenizer_home(base: Path, adapters: list[Path]) -> Path | None:
+    """Whose tokenizer goes with the merged model: that of the first adapter that has one, which it was trained with, or the base's."""
+    return next((folder for folder in (*adapters, base) if (folder / "tokenizer_config.json").is_file()), None)
 
 
-def _record(report: MergeReport, folder: Path, base: Path, adapter: Path) -> None:
+def _record(report: MergeReport, folder: Path, base: Path, adapters: list[tuple[Path, float]]) -> None:
     """Write ``merge.json``: what was merged into what, by name and fingerprint, and the proof."""
-    config = read_json(adapter / "adapter_config.json")
-    merged = {"name": report.adapter, "fingerprint": fingerprint(adapter), "rank": config["r"], "alpha": config["lora_alpha"]}
+    merged = []
+    for adapter, weight in adapters:
+        config = read_json(adapter / "adapter_config.json")
+        entry = {
+            "name": adapter.resolve().name,
+            "fingerprint": fingerprint(adapter),
+            "rank": config["r"],
+            "alpha": config["lora_alpha"],
+        }
+        merged.append(entry if weight == 1 else entry | {"weight": weight})
+    figures = {
+        name: None if isinstance(value, float) and not isfinite(value) else value for name, value in asdict(report).items()
+    }
     record = {
         "base": {"name": report.base, "fingerprint": fingerprint(base)},
-        "adapters": [*merged_adapters(base), merged],
-        "report": asdict(report),
+        "adapters": [*merged_adapters(base), *merged],
+        "report": figures,
         "versions": versions(),
     }
     (folder / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-# -- the proof ---------------------------------------------------------------------------------------------------------
-
-
-def probe_tokens(vocabulary: int, sequences: int = 4, length: int = 32) -> torch.Tensor:
-    """The fixed sequences that models are compared on, ``sequences`` x ``length`` token ids drawn evenly from the vocabulary."""
-    import torch
-
-    return torch.randint(vocabulary, (sequences, length), generator=torch.Generator().manual_seed(0))
-
-
-def _logits(model: PreTrainedModel | PeftModel, tokens: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    with torch.inference_mode():
-        return model(input_ids=tokens.to(model.device)).logits.float().cpu()
-
-
-def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    return (one - other).abs().max().item()
-
-
-def _prove(wanted: torch.Tensor, got: torch.Tensor, dtype: str) -> tuple[float, float, float]:
-    """Largest difference in logits, its bound, and the share of positions with the same best token; or `CourseError`."""
-    difference, bound = _difference(wanted, got), BOUNDS[dtype] * wanted.abs().max().item()
-    if not difference <= bound:  # so that nan, from a broken adapter, fails too
-        raise CourseError(
-            f"the merged model's logits differ from those of base and adapter by {difference:.3g}, where {dtype} allows "
-            f"{bound:.3g}, so nothing was written: "
-            + ("check the adapter, or use it without merging" if dtype == "float32" else "merge into float32 instead")
-        )
-    return difference, bound, (wanted.argmax(-1) == got.argmax(-1)).float().mean().item()
