@@ -10,7 +10,6 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -19,9 +18,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from course_lib.models.loading import quiet
 from course_lib.models.memory import GIB, METHODS, estimate
 from course_lib.models.shapes import SHAPES, shape
+from course_lib.notebook.syllabus import lessons_folder
 from course_lib.versions import versions
 
-RESULTS = Path(__file__).parent / "results" / "memory_peaks.json"
+RESULTS = lessons_folder() / "results" / "gpu_memory.json"  # lesson 03 shows it
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RANK, STEPS = 16, 3
 
@@ -102,7 +102,9 @@ def main() -> None:
             print(f"{method:6} checkpointing {checkpointing!s:5}  {words} GiB measured, {reckoned.gib:6.2f} reckoned", flush=True)
     command = f"python -m benchmarks.memory_peaks --model {said.model} --length {said.length}"
     head = {"command": command, "device": torch.cuda.get_device_name(0), "model": said.model, "length": said.length, "rank": RANK}
-    RESULTS.write_text(json.dumps(head | {"versions": versions(), "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(
+        json.dumps(head | {"targets": TARGETS, "versions": versions(), "runs": runs}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command ``course``: check the machine, train, evaluate, talk to, and merge a model, and open the lessons."""
+"""The command ``course``: check the machine, train, evaluate, talk to, merge and export a model, and open the lessons."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ def train(options: argparse.Namespace) -> int:
     from course_lib.training.sft import train as fine_tune
 
     trained = fine_tune(config, options.out, resume=options.resume)
+    from course_lib.training.processes import is_main
+
+    if not is_main():
+        return 0
     metrics = trained.metrics
     print(
         f"Trained {metrics['trainable_parameters']:,} of {metrics['parameters']:,} parameters on {metrics['rows']} rows "
@@ -103,45 +107,97 @@ def chat(options: argparse.Namespace) -> int:
 def merge(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from course_lib.lora.merge import merge as merge_adapter
+    from course_lib.lora.folders import stored_tensors
+    from course_lib.lora.merge import SMALL
+    from course_lib.lora.merge import merge as merge_adapters
     from course_lib.models.loading import quiet, resolve
 
     quiet()
-    with tqdm(total=5, unit="step", leave=False) as bar:
+    base = resolve(options.model)
+    verify = options.verify
+    if verify is None and base.is_dir():
+        verify = sum(tensor.stop - tensor.start for tensor in stored_tensors(base).values()) < SMALL
+    with tqdm(total=0, unit="B", unit_scale=True, unit_divisor=1000, leave=False) as bar:
 
         def on_step(what: str, done: int, total: int) -> None:
-            bar.set_description(what)
+            bar.set_description(what, refresh=False)
+            bar.total = total
             bar.update(done - bar.n)
 
-        report = merge_adapter(resolve(options.model), options.adapter, options.out, on_step=on_step)
+        report = merge_adapters(
+            base,
+            options.adapter,
+            options.out,
+            weights=options.weight,
+            dtype=options.dtype,
+            round_base=options.round_base,
+            shard_size=options.shard_size,
+            verify=verify,
+            on_step=on_step,
+        )
     for warning in report.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    print(
-        f"Merged into {options.out} ({report.size / 1e6:.1f} MB, {report.seconds:.0f} s). Logits differ from base + adapter by at most "
-        f"{report.difference:.2g}; the likeliest token agrees in {report.agreement:.1%}."
-    )
+    print(f"Merged into {options.out} ({report.size / 1e6:.1f} MB, {report.seconds:.0f} s). ", end="")
+    if report.verified:
+        print(
+            f"Logits differ from base + adapter by at most {report.difference:.2g}; the likeliest token agrees in {report.agreement:.1%}."
+        )
+    else:
+        print("Logits were not compared: --verify does, and loads the model for it.")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from course_lib.export.gguf import export_gguf
+    from course_lib.export.onnx import export_onnx
+    from course_lib.models.loading import quiet, resolve
+
+    if options.to == "onnx" and options.dtype not in (None, "float32"):
+        raise CourseError(f"ONNX is written in float32, not {options.dtype}: onnxruntime's own tools make it smaller")
+    quiet()
+    base = resolve(options.model)
+    with tqdm(unit="step", leave=False) as bar:
+
+        def on_step(what: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(what, refresh=False)
+            bar.n = done
+            bar.refresh()
+
+        if options.to == "onnx":
+            onnx = export_onnx(base, options.out, adapter=options.adapter, verify=options.verify, on_step=on_step)
+        else:
+            gguf = export_gguf(
+                base, options.out, adapter=options.adapter, dtype=options.dtype, verify=options.verify, on_step=on_step
+            )
+    report = onnx if options.to == "onnx" else gguf
+    for warning in report.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(f"Exported to {options.out} ({report.size / 1e6:.1f} MB, {report.seconds:.0f} s).")
+    if report.difference is None:
+        print("Not verified: --verify compares its logits with torch's.")
+    elif options.to == "onnx":
+        print(f"onnxruntime's logits differ from torch's by at most {report.difference:.2g}.")
+    else:
+        print(
+            f"Read back, its logits differ from the model's, rounded likewise, by at most {report.difference:.2g}; rounding to "
+            f"{gguf.dtype} itself moves them by {gguf.rounding:.2g}."
+        )
     return 0
 
 
 def sweep(options: argparse.Namespace) -> int:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from contextlib import ExitStack
-
     from course_lib.training.grids import GRIDS
     from course_lib.training.sweeps import by, over_seeds
     from course_lib.training.sweeps import sweep as run
+    from course_lib.training.workers import trial_workers
 
-    if options.workers < 1:
-        raise CourseError(f"--workers must be at least 1, not {options.workers}")
     _check_writable(options.out)
     configs = GRIDS[options.grid](options.seeds)
     command = f"course sweep --grid {options.grid} --seeds {' '.join(map(str, options.seeds))} --out {options.out.name}"
-    with ExitStack() as stack:
-        executor = None
-        if options.workers > 1:  # spawned, because CUDA doesn't survive a fork
-            pool = ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn"))
-            executor = stack.enter_context(pool)
+    with trial_workers(options.workers, options.scheduler) as executor:
         trials = run(configs, file=options.out, command=command, executor=executor)
     changed = [key for key in configs[0].as_dict() if key != "seed" and len({str(c.as_dict()[key]) for c in configs}) > 1]
     print("  ".join([*changed, "learned", "kept"]))
@@ -165,6 +221,58 @@ def pretrain(options: argparse.Namespace) -> int:
     return 0
 
 
+def grade(options: argparse.Namespace) -> int:
+    if sys.platform != "linux":
+        raise CourseError("course grade needs Linux, because its sandbox does: use a Linux machine, WSL or a container")
+    course = _course_folder(options.course)
+    if options.export:
+        from course_lib.grading.export import export
+        from course_lib.grading.export import told as exported
+
+        out = options.out or Path(f"{options.name}-{options.export}.csv")
+        _check_writable(out)
+        print(exported(export(course, options.name, options.export, out, options.roster)))
+        return 0
+    if options.feedback:
+        from course_lib.grading.feedback import write_all
+
+        print(f"Feedback of {write_all(course, options.name)} students is in {course / 'feedback'}")
+        return 0
+    from course_lib.grading.runner import Options, told
+    from course_lib.grading.runner import grade as grade_all
+    from course_lib.grading.sandbox import Limits
+
+    if min(options.seconds, options.total, options.memory) <= 0:
+        raise CourseError("--seconds, --total and --memory must be above 0")
+    if options.unsafe:
+        print(
+            "course: --unsafe: students' code runs with all your rights, and can read and change whatever you can",
+            file=sys.stderr,
+        )
+    wanted = Options(
+        name=options.name,
+        course=course,
+        submitted=options.submitted,
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        resume=options.resume,
+        students=options.student,
+        mode="unsafe" if options.unsafe else options.sandbox,
+        limits=Limits(seconds=options.seconds, total=options.total, memory=int(options.memory * 2**30)),
+    )
+    summary = grade_all(wanted)
+    print(told(summary, wanted))
+    return 1 if summary.failed else 0
+
+
+def _course_folder(course: Path | None) -> Path:
+    """Nbgrader's course folder: the one that was named, or the current one."""
+    folder = course or Path.cwd()
+    if not (folder / "source").is_dir():
+        raise CourseError(f"{folder} is no course folder of nbgrader's: it has no source/; name yours with --course")
+    return folder.resolve()
+
+
 def lab(options: argparse.Namespace) -> int:
     from course_lib.notebook.syllabus import lessons_folder
 
@@ -173,6 +281,7 @@ def lab(options: argparse.Namespace) -> int:
     root = _lessons_to_write_in(lessons_folder())
     start = sorted(root.glob("lessons/00_*.ipynb"))[0].relative_to(root)
     arguments = ["-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{start.as_posix()}"]
+    arguments += [f"--ContentsManager.hide_globs={name}" for name in ("source", "answers", "__pycache__", "*.part")]  # solutions
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--allow-root")
     if options.no_browser:
@@ -222,9 +331,11 @@ EXAMPLES = """examples:
   course eval --adapter run/adapter                 what it learnt, and what it kept
   course chat --adapter run/adapter                 talk to it
   course merge --model tiny --adapter run/adapter --out merged
+  course export --to gguf --adapter run/adapter --out wren.gguf
   course train --model owner/name --data mine.jsonl --method qlora --out run2
   course train --lr 4e-3 --replay 0.2 --out kept    mix in general rows against forgetting
   course sweep --grid forgetting --workers 8 --out forgetting.json
+  course grade 02_lora_math --course mycourse       grade what students handed in
   course lab                                        open the lessons
 """
 
@@ -232,7 +343,7 @@ EXAMPLES = """examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="course",
-        description="Fine-tune, measure and merge language models with LoRA; open the lessons.",
+        description="Fine-tune, measure, merge and export language models with LoRA; open the lessons.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -265,10 +376,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dropout", type=float, help="on the adapter's input (0)")
     sub.add_argument("--lr", type=float, help="peak learning rate (2e-3)")
     sub.add_argument("--epochs", type=float, help="passes over the data (3)")
-    sub.add_argument("--batch-size", type=int, help="rows a forward pass (16)")
+    sub.add_argument("--batch-size", type=int, help="rows a forward pass, over all processes together (16)")
     sub.add_argument("--accumulation", type=int, help="forward passes an optimiser step (1)")
     sub.add_argument("--max-length", type=int, help="tokens a row; longer rows are refused, never cut (512)")
     sub.add_argument("--packing", action="store_true", default=None, help="several rows a sequence, kept apart")
+    sub.add_argument("--preset", help="standard (the default) or fast: packing, and on a GPU fused kernels and what they need")
     sub.add_argument("--precision", help="auto (the default), float32 or bfloat16")
     sub.add_argument("--replay", type=float, help="general rows mixed in, for each row of the task; 0.2 is one for five (0)")
     sub.add_argument("--ewc", type=float, help="strength of elastic weight consolidation, such as 1e5 (0)")
@@ -293,12 +405,40 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "merge",
         merge,
-        "Merge an adapter into its base, with proof.",
+        "Merge adapters into their base, tensor by tensor, whatever the model's size.",
         "course merge --model tiny --adapter run/adapter --out merged",
     )
     sub.add_argument("--model", required=True, metavar="M", help="the base: tiny, a folder, or a hub id")
-    sub.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="the adapter that was trained on it")
+    more = "an adapter that was trained on it; give the flag again for several"
+    sub.add_argument("--adapter", type=Path, required=True, action="append", metavar="DIR", help=more)
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model; must be empty or new")
+    more = "what an adapter's update is multiplied by, one for each --adapter (1)"
+    sub.add_argument("--weight", type=float, action="append", metavar="X", help=more)
+    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the merged model (as the base stores it)")
+    more = "round the base's linear layers to 4 bits and back first, as QLoRA's training saw them: for adapters that it trained"
+    sub.add_argument("--round-base", choices=("nf4",), help=more)
+    sub.add_argument("--shard-size", type=_bytes, metavar="5GB", help="of a file at most (split as the base is)")
+    more = "compare logits with base + adapter, for which the model is loaded, at 8 bytes a parameter (only models under 2 GB)"
+    sub.add_argument("--verify", action=argparse.BooleanOptionalAction, help=more)
+
+    sub = command(
+        "export",
+        export,
+        "Write a model for onnxruntime (ONNX) or llama.cpp (GGUF), read it back, and compare logits with torch's.",
+        "course export --to onnx --model tiny --adapter run/adapter --out wren-onnx\n"
+        "  course export --to gguf --model tiny --adapter run/adapter --out wren.gguf\n"
+        "  course export --to gguf --model owner/name --dtype q8_0 --out name-q8_0.gguf",
+    )
+    sub.add_argument("--to", choices=("onnx", "gguf"), required=True, help="the format")
+    model_flags(sub)
+    sub.add_argument("--out", type=Path, required=True, metavar="PATH", help="onnx: a new folder; gguf: a new file F.gguf")
+    sub.add_argument("--dtype", help="gguf: float32, float16, bfloat16 or q8_0 (as the weights are stored); onnx: float32")
+    sub.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="compare logits with torch's (up to a billion parameters)",
+    )
 
     sub = command(
         "sweep",
@@ -309,6 +449,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", choices=("hyperparameters", "forgetting", "orderings"), required=True, help="which configs")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, adapter, order and questions (0 1 2)")
     sub.add_argument("--workers", type=int, default=1, help="trials side by side: on a GPU about as many as CPU cores (1)")
+    sub.add_argument("--scheduler", default="", metavar="ADDRESS", help="run them on a Dask cluster, such as tcp://host:8786")
     sub.add_argument("--out", type=Path, required=True, metavar="F.json", help="results file; an earlier one is gone on with")
 
     sub = command(
@@ -317,6 +458,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
     sub.add_argument("--smoke", action="store_true", help="a minute on a CPU, to see that everything runs")
     sub.add_argument("--seed", type=int, default=0, help="of corpus and weights (0)")
+
+    sub = command(
+        "grade",
+        grade,
+        "Grade what students handed in: sandboxed, into nbgrader's gradebook, with feedback. For instructors (docs/instructors.md).",
+        "course grade 02_lora_math --course mycourse --jobs 4",
+    )
+    sub.add_argument("name", metavar="NAME", help="the assignment, as under source/")
+    sub.add_argument("--course", type=Path, metavar="DIR", help="nbgrader's course folder (the current one)")
+    sub.add_argument("--submitted", type=Path, metavar="DIR", help="where submissions lie (submitted/ in the course folder)")
+    sub.add_argument("--student", nargs="+", default=[], metavar="S", help="only these")
+    sub.add_argument("--jobs", type=int, default=0, metavar="N", help="submissions at a time (one a core)")
+    sub.add_argument("--scheduler", metavar="ADDR", help="a Dask scheduler, such as tcp://host:8786, whose workers grade")
+    sub.add_argument("--resume", action="store_true", help="go on with a run that was stopped; what changed is graded again")
+    sub.add_argument("--seconds", type=float, default=10, metavar="S", help="for each cell and test (10)")
+    sub.add_argument("--total", type=float, default=60, metavar="S", help="for each submission (60)")
+    sub.add_argument("--memory", type=float, default=2, metavar="GIB", help="for each submission (2)")
+    sub.add_argument("--sandbox", choices=("auto", "bwrap", "landlock"), default="auto", help="auto takes bubblewrap if it runs")
+    sub.add_argument("--unsafe", action="store_true", help="no sandbox: only for code that you trust as your own")
+    sub.add_argument("--feedback", action="store_true", help="only write feedback anew, after grading by hand")
+    sub.add_argument("--export", choices=("canvas", "moodle"), help="only write marks for a learning platform")
+    sub.add_argument("--roster", type=Path, metavar="F.csv", help="with --export: the CSV that the platform gave")
+    sub.add_argument("--out", type=Path, metavar="F.csv", help="with --export: the file to write (NAME-canvas.csv)")
 
     sub = command("lab", lab, "Open the lessons in JupyterLab.", "course lab --no-browser")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -327,6 +491,16 @@ def _parser() -> argparse.ArgumentParser:
 def _names(text: str) -> str | tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     return names[0] if len(names) == 1 else names
+
+
+def _bytes(text: str) -> int:
+    """A size such as 5GB, 500MB or 1000000."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number, unit = (text[:-2], units[text[-2:].upper()]) if text[-2:].upper() in units else (text, 1)
+    try:
+        return int(float(number) * unit)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 5GB or 500MB") from None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import random
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,10 +16,11 @@ import pytest
 from course_lib.cli import main
 from course_lib.errors import CourseError
 from course_lib.evaluation.scores import Score
-from course_lib.training import sweeps
+from course_lib.training import sweeps, workers
 from course_lib.training.config import TrainConfig
 from course_lib.training.grids import GRIDS
 from course_lib.training.sweeps import Trial, by, grid, measure, outcome, over_seeds, read_sweep, select, sweep, write_sweep
+from course_lib.training.workers import trial_workers
 from course_lib.world.corpus import GENERAL_SKILLS
 
 RESULTS = Path(__file__).resolve().parents[1] / "lessons" / "results"
@@ -116,6 +120,72 @@ def test_course_seed_changes_no_stored_trial(tmp_path, monkeypatch):
     write_sweep(tmp_path / "a.json", [fake(TrainConfig(seed=0)), fake(TrainConfig(seed=3))], "")
     monkeypatch.setenv("COURSE_SEED", "3")
     assert sorted(trial.config.seed for trial in read_sweep(tmp_path / "a.json")) == [0, 3]
+
+
+# -- on workers ---------------------------------------------------------------------------------------------------------
+
+
+def dies_once(config: TrainConfig, flag: str = "") -> Trial:
+    """A trial whose worker is killed in its midst, the first time."""
+    time.sleep(0.05)
+    if config == CONFIGS[3] and not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fake(config)
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    # Workers import this very module to find the trial.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_file_though_a_worker_is_killed(tmp_path, cluster):
+    run = partial(dies_once, flag=str(tmp_path / "killed"))
+    with trial_workers(scheduler=cluster.scheduler_address) as executor:
+        far = quiet(CONFIGS, file=tmp_path / "far.json", command="c", run=run, executor=executor)
+    assert (tmp_path / "killed").exists()
+    here = quiet(CONFIGS, file=tmp_path / "here.json", command="c", run=fake)
+    assert far == here
+    assert (tmp_path / "far.json").read_bytes() == (tmp_path / "here.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_workers_of_this_machine_give_the_same_trials(monkeypatch):
+    pytest.importorskip("distributed")
+    with trial_workers(2) as executor:
+        assert quiet(CONFIGS, run=fake, executor=executor) == [fake(config) for config in CONFIGS]
+
+
+def test_one_worker_starts_nothing():
+    with trial_workers() as executor:
+        assert executor is None
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"workers": 0}, "--workers must be at least 1"),
+        ({"workers": 2, "scheduler": "tcp://localhost:1"}, "give one of the two"),
+        ({"scheduler": "tcp://localhost:1"}, "no Dask scheduler answers at tcp://localhost:1"),
+        ({"scheduler": "nonsense://x"}, "no Dask scheduler answers at nonsense"),
+    ],
+)
+def test_workers_that_are_not_there(monkeypatch, given, sentence):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "PATIENCE", "1s")
+    with pytest.raises(CourseError, match=sentence), trial_workers(**given):
+        pass
+
+
+def test_without_dask_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CourseError, match=r"pip install 'fine-tuning-lora-measured\[cluster\]'"), trial_workers(2):
+        pass
 
 
 # -- damaged files ------------------------------------------------------------------------------------------------------
@@ -271,7 +341,7 @@ def test_the_command_runs_a_grid_and_prints_it(tmp_path, capsys, no_training):
 
 def test_the_command_takes_one_seed(tmp_path, capsys, no_training):
     assert main(["sweep", "--grid", "orderings", "--seeds", "1", "1", "--out", str(tmp_path / "a.json")]) == 0
-    assert "21 trials" in capsys.readouterr().out
+    assert f"{len(set(GRIDS['orderings']([1])))} trials" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 
 from course_lib.errors import CourseError
 from course_lib.seeds import default_seed
+from course_lib.training.trackers import TRACKERS
 
 METHODS = ("full", "lora", "qlora")
 PRECISIONS = ("auto", "float32", "bfloat16")
-TRACKERS = ("none", "tensorboard", "trackio", "wandb")
+PRESETS = ("standard", "fast")
 ALL_LINEAR = "all-linear"
 
 
@@ -23,7 +24,8 @@ class TrainConfig:
 
     ``model`` is a tier, folder or hub id, or empty for what ``COURSE_MODEL`` says, else wren; ``data`` a JSONL file, or empty for the legal task with ``examples`` rows.
     ``rank``, ``alpha``, ``target_modules`` and ``dropout`` shape the adapter. A step sees ``batch_size`` times
-    ``accumulation`` rows of at most ``max_length`` tokens.
+    ``accumulation`` rows of at most ``max_length`` tokens, over all processes together; with ``packing`` a row is as many short
+    ones as fit. ``preset="fast"`` packs, and on a GPU takes what `training.fast` has.
     """
 
     model: str = ""
@@ -40,6 +42,7 @@ class TrainConfig:
     accumulation: int = 1
     max_length: int = 512
     packing: bool = False
+    preset: str = "standard"
     precision: str = "auto"
     replay: float = 0.0
     ewc: float = 0.0
@@ -77,9 +80,16 @@ class TrainConfig:
             found.append(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
         if self.precision not in PRECISIONS:
             found.append(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.preset not in PRESETS:
+            found.append(f"preset must be one of {', '.join(PRESETS)}, not {self.preset!r}")
         if self.tracker not in TRACKERS:
             found.append(f"tracker must be one of {', '.join(TRACKERS)}, not {self.tracker!r}")
         return found
+
+    @property
+    def packs(self) -> bool:
+        """Whether several rows share a sequence."""
+        return self.packing or self.preset == "fast"
 
     def with_changes(self, **changes: Any) -> TrainConfig:
         """A copy with some fields changed; ``None`` leaves a field as it is."""

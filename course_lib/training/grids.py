@@ -60,13 +60,18 @@ def orderings(seeds: Iterable[int]) -> list[TrainConfig]:
         configs += grid(BASE.with_changes(rank=rank, alpha=2.0 * rank), seeds)
     configs += grid(BASE, seeds, alpha=(8.0, 128.0)) + grid(BASE.with_changes(alpha=128.0, lr=5e-4), seeds)
     configs += grid(BASE.with_changes(alpha=8.0, lr=8e-3), seeds)
-    configs += grid(BASE, seeds, target_modules=(QV, ATTENTION))
+    configs += grid(BASE, seeds, target_modules=(QV, ATTENTION, MLP))
     configs += grid(BASE, seeds, dropout=(0.1,)) + grid(few, seeds, dropout=(0.0, 0.1))
+    configs += grid(few.with_changes(rank=64, alpha=128.0), seeds)
+    for rank in (1, 64):  # each rank at the best rate of the other
+        configs += grid(BASE.with_changes(rank=rank, alpha=2.0 * rank), seeds, lr=(1e-3, 8e-3))
     configs += grid(full, seeds, lr=(5e-4, 1e-3, 2e-3))
-    for method, lr in (("full", 2e-3), ("lora", 8e-3)):
-        start = BASE.with_changes(method=method, lr=lr)
-        configs += grid(start, seeds, replay=(0.2,)) + grid(start, seeds, ewc=(1e5,))
-    return configs
+    for method, mild, hot in (("full", 1e-3, 2e-3), ("lora", 4e-3, 8e-3)):
+        start = BASE.with_changes(method=method, lr=mild)
+        configs += grid(start, seeds, epochs=(1.0, 3.0, 6.0)) + grid(start, seeds, replay=(0.2,))
+        start = BASE.with_changes(method=method, lr=hot)
+        configs += grid(start, seeds, replay=(0.2,)) + grid(start, seeds, ewc=(1e5, 1e6))
+    return list(dict.fromkeys(configs))
 
 
 GRIDS: dict[str, Callable[[Iterable[int]], list[TrainConfig]]] = {

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -25,7 +25,9 @@ from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
 from course_lib.training.config import ALL_LINEAR, TrainConfig
+from course_lib.training.processes import any_of, check_launch, is_main, main_first, per_process, wait_for_all, world_size
 from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
+from course_lib.training.trackers import check_tracker, tracker_folders
 from course_lib.versions import versions
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def train(
 
     The folder holds ``config.toml``, ``versions.json``, ``curve.jsonl``, ``metrics.json`` and the adapter (or the model, for
     ``method="full"``). On a CPU with a fixed number of threads, a run that was killed and resumed ends in the same bits as one
-    that wasn't.
+    that wasn't. Under ``torchrun`` or ``accelerate launch`` all processes train together and only the first one writes.
 
     Args:
         config: what to do.
@@ -97,29 +99,41 @@ def train(
         CourseError: bad input, found before any training; a full disk; or `Interrupted` after Ctrl-C.
     """
     folder = RunFolder(Path(out))
-    if resume:
-        config = _resumed(folder, config)
-    else:  # what the environment said is kept with the run
-        config = config.with_changes(model=config.model or os.environ.get(ENVIRONMENT) or "tiny")
-    base = resolve(config.model)
-    tokenizer = load_tokenizer(base)
-    rows = list(rows if rows is not None else rows_of(config))
-    rows += general_rows_of(config, round(config.replay * len(rows)))
-    check_lengths(rows, tokenizer, config.max_length)
-    dtype = None if config.precision == "auto" else config.precision
-    model = load_model(base, four_bit=config.method == "qlora", dtype=dtype)
-    _check_targets(model, config)
-    if not resume:
-        folder.start(config)
-    _check_disk(folder, model, base, config, saves)
+    check_launch()
+    progress = progress and is_main()
+    with main_first():
+        if resume:
+            config = _resumed(folder, config)
+        else:  # what the environment said is kept with the run
+            config = config.with_changes(model=config.model or os.environ.get(ENVIRONMENT) or "tiny")
+        per_process(config.batch_size)
+        check_tracker(config.tracker)
+        base = resolve(config.model)
+        tokenizer = load_tokenizer(base)
+        rows = list(rows if rows is not None else rows_of(config))
+        rows += general_rows_of(config, round(config.replay * len(rows)))
+        check_lengths(rows, tokenizer, config.max_length)
+        dtype = None if config.precision == "auto" else config.precision
+        model = load_model(base, four_bit=config.method == "qlora", dtype=dtype)
+        _check_targets(model, config)
+        if is_main():
+            if not resume:
+                folder.start(config)
+            _check_disk(folder, model, base, config, saves)
 
-    with saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"):
-        write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
+    with ExitStack() as stack:
+        stack.enter_context(saying_disk_full(folder.path, f", then go on with: course train --resume --out {folder.path}"))
+        stack.enter_context(tracker_folders(config.tracker, folder.path))
+        if is_main():
+            write_whole(folder.versions_file, json.dumps(versions(), indent=1) + "\n")
         information = _fisher(model, tokenizer, config, progress) if config.ewc else None
         trainer = sft_trainer(
             model, tokenizer, rows, config, folder, progress=progress, on_step=on_step, saves=saves, fisher=information
         )
         checkpoint = folder.last_checkpoint() if resume else None
+        notes = _speed_up(trainer, config, stack)
+        if notes and progress:
+            print(f"note: preset fast, left out here: {'; '.join(notes)}", file=sys.stderr)
         started = time.perf_counter()
         with _stop_at_a_step(trainer, folder):
             try:
@@ -135,12 +149,18 @@ def train(
             if "loss" in entry
         ]
         weights = folder.weights(config.method)
-        save_whole(weights, lambda path: _save(trained, tokenizer, path, base, config))
+        # Where the model is sharded, every process has to give its part.
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+        if is_main():
+            save_whole(weights, lambda path: _save(trained, tokenizer, path, base, config, state))
+            write_whole(folder.curve_file, "".join(json.dumps(point) + "\n" for point in curve))
+        wait_for_all()
         size = sum(file.stat().st_size for file in weights.rglob("*.safetensors"))
-        write_whole(folder.curve_file, "".join(json.dumps(point) + "\n" for point in curve))
         metrics = {
             "steps": trainer.state.global_step,
             "rows": len(rows),
+            "tokens": trainer.tokens_seen(),
+            "processes": world_size(),
             "seconds": round(seconds, 2),
             "resumed": bool(checkpoint),
             "final_loss": curve[-1]["loss"],
@@ -150,13 +170,28 @@ def train(
             "peak_memory_bytes": _peak_memory(),
             "device": device(),
         }
-        write_whole(folder.metrics_file, json.dumps(metrics, indent=1) + "\n")
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        if is_main():
+            write_whole(folder.metrics_file, json.dumps(metrics, indent=1) + "\n")
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Trained(trained.eval(), tokenizer, folder, curve, metrics, config)
 
 
-def _save(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, base: Path, config: TrainConfig) -> None:
-    model.save_pretrained(path)
+def _speed_up(trainer: Any, config: TrainConfig, stack: ExitStack) -> list[str]:
+    """Put the fast preset's pieces into the model until the stack ends; returns what was left out, and why."""
+    if config.preset != "fast":
+        return []
+    if device() != "cuda":
+        return ["fused kernels, attention by document and the fused adapter, which need an NVIDIA GPU"]
+    from course_lib.training.fast import PIECES, fast_kernels
+
+    wanted = PIECES if not trainer.is_fsdp_enabled else tuple(piece for piece in PIECES if piece != "adapter")
+    return stack.enter_context(fast_kernels(trainer.model, wanted))
+
+
+def _save(
+    model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, base: Path, config: TrainConfig, state: Mapping[str, Any] | None
+) -> None:
+    model.save_pretrained(path, **({"state_dict": state} if state else {}))
     tokenizer.save_pretrained(path)
     if config.method != "full":
         write_base_mark(path, base, four_bit=config.method == "qlora")
@@ -241,20 +276,26 @@ def sft_trainer(
     from trl import SFTConfig, SFTTrainer
 
     on_gpu = device() == "cuda"
-    steps = max(1, round(config.epochs * -(-len(rows) // (config.batch_size * config.accumulation))))
-    checkpointing = on_gpu and config.method == "qlora"
+    fast = on_gpu and config.preset == "fast"
+    batch = per_process(config.batch_size)
+    if fast:
+        from course_lib.training.fast import needs_checkpointing
+
+        checkpointing = needs_checkpointing(model, config, batch)
+    else:
+        checkpointing = on_gpu and config.method == "qlora"
     arguments = SFTConfig(
         output_dir=str(folder.checkpoints),
         learning_rate=config.lr,
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=batch,
         gradient_accumulation_steps=config.accumulation,
         max_length=config.max_length,
-        packing=config.packing,
+        packing=config.packs,
         seed=config.seed,
-        optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch",
+        optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch_fused" if fast else "adamw_torch",
         bf16=on_gpu and config.precision != "float32",
         use_cpu=not on_gpu,
         # A third slower, so worth it only where memory is short. transformers 5.20 or so gave it a new name, and warns at the old.
@@ -263,13 +304,14 @@ def sft_trainer(
             if "activation_checkpointing" in SFTConfig.__dataclass_fields__
             else {"gradient_checkpointing": checkpointing}
         ),
-        logging_steps=max(1, steps // 30),
         logging_first_step=True,
+        logging_nan_inf_filter=not fast,  # looking at each loss waits for the GPU
         save_strategy="steps" if saves else "no",
-        save_steps=max(1, steps // max(1, saves)),
         save_total_limit=KEPT,
         report_to=config.tracker,
+        run_name=folder.path.resolve().name,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
     )
     adapter = LoraConfig(
@@ -290,19 +332,29 @@ def sft_trainer(
             on_step(state.global_step)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
+            wait_for_all()  # each process keeps its own random state there
+            if is_main():
+                write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
 
     class CourseTrainer(SFTTrainer):
         """TRL's trainer with EWC's penalty, and on a CPU with the loss that the model itself computes.
 
         TRL's own head never holds all logits at once and also measures entropy and top-1 accuracy at every position. That saves
-        memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``).
+        memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``). Under the fast
+        preset it is the model's own as well, by then Liger's, which holds no logits either and computes them once.
         """
 
         penalty: ewc.Penalty | None = None
+        seen: torch.Tensor | int = 0
+
+        def tokens_seen(self) -> int:
+            """Tokens of all steps and processes, padding apart."""
+            return int(self.accelerator.reduce(torch.as_tensor(self.seen, device=self.accelerator.device)))
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-            compute = SFTTrainer.compute_loss if on_gpu else Trainer.compute_loss
+            mask = inputs.get("attention_mask")
+            self.seen = self.seen + (inputs["input_ids"].numel() if mask is None else mask.sum())
+            compute = SFTTrainer.compute_loss if on_gpu and not fast else Trainer.compute_loss
             result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
@@ -318,6 +370,9 @@ def sft_trainer(
         peft_config=None if config.method == "full" else adapter,
         callbacks=[Steps(), *([_bar()] if progress else [])],
     )
+    steps = max(1, round(config.epochs * -(-len(trainer.train_dataset) // (config.batch_size * config.accumulation))))
+    trainer.args.logging_steps = max(1, steps // 30)
+    trainer.args.save_steps = max(1, steps // max(1, saves))
     if config.ewc and fisher is not None:
         trainer.penalty = ewc.Penalty(fisher, trainer.model, config.ewc)
     trainer.remove_callback(PrinterCallback)
@@ -384,7 +439,8 @@ def _stop_at_a_step(trainer: SFTTrainer, folder: RunFolder) -> Iterator[None]:
 
     class Stop(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            if asked.is_set() and state.global_step < state.max_steps:
+            if any_of(asked.is_set()) and state.global_step < state.max_steps:
+                asked.set()
                 control.should_save = control.should_training_stop = True
             return control
 
@@ -395,13 +451,17 @@ def _stop_at_a_step(trainer: SFTTrainer, folder: RunFolder) -> Iterator[None]:
 
     trainer.add_callback(Stop())
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, ask) if in_main else None
+    # A launcher answers Ctrl-C with SIGTERM to its processes, and so does a cluster that wants its machine back.
+    signals = [signal.SIGINT, *([signal.SIGTERM] if world_size() > 1 else [])] if in_main else []
+    before = {number: signal.signal(number, ask) for number in signals}
     try:
         yield
     finally:
-        if in_main:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if asked.is_set() and trainer.state.global_step < trainer.state.max_steps:
+        if not is_main():  # the first process says it
+            raise SystemExit(2)
         step = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
         raise Interrupted(f"stopped at {step}, nothing is lost: go on with: course train --resume --out {folder.path}")
 

@@ -115,8 +115,7 @@ def sweep(
         configs: one for each trial; the same config twice is one trial.
         file: where to keep the trials, written whole after each one.
         command: what repeats the sweep, to be kept with the results.
-        executor: runs trials side by side, such as a `concurrent.futures.ProcessPoolExecutor`, or
-            `dask.distributed.Client.get_executor()` for many machines. Without one, they run here, one after another.
+        executor: runs trials side by side, such as `workers.trial_workers` gives. Without one, they run here, one after another.
         run: what measures a trial.
         progress: show a bar.
 
