@@ -12,7 +12,14 @@ from course_lib.notebook.frontier import frontier_chart, skills_chart, spread_ch
 from course_lib.notebook.merging import combination_chart, dial_chart, ladder_chart
 from course_lib.notebook.plots import before_after_chart, figure, lora_picture, loss_curve, per_type_chart, show
 from course_lib.notebook.progress import open_lesson, show_progress
-from course_lib.notebook.quantisation import block_error_chart, code_share_chart, levels_chart, memory_calculator, memory_chart
+from course_lib.notebook.quantisation import (
+    block_error_chart,
+    code_share_chart,
+    levels_chart,
+    memory_calculator,
+    memory_chart,
+    stored_peaks,
+)
 from course_lib.notebook.quizzes import predict, quiz
 from course_lib.notebook.sweeps import (
     best_rate,
@@ -72,6 +79,7 @@ __all__ = [
     "show_progress",
     "skills_chart",
     "spread_chart",
+    "stored_peaks",
     "stored_sweep",
     "strength_chart",
     "sweep_chart",

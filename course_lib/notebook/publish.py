@@ -193,6 +193,8 @@ def _refuse(place: int, output: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command: 0 if every notebook was published."""
+    from course_lib.notebook.runtimes import keep
+
     parser = argparse.ArgumentParser(prog="python -m course_lib.notebook.publish", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     failed = 0
@@ -200,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{path.name:<32}", end="", flush=True)
         try:
             run = publish(path)
+            keep(path, run.seconds, run.peak_bytes)
             print(f"{run.seconds:6.1f} s {run.peak_bytes / 1e6:6.0f} MB")
         except (NotPublished, OSError, ValueError) as error:
             failed += 1

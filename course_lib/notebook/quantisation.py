@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from course_lib.models.memory import GIB, Memory, estimate
 from course_lib.models.shapes import SHAPES, shape
 from course_lib.notebook.html import Shown
 from course_lib.notebook.plots import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, figure
+from course_lib.notebook.syllabus import lessons_folder
 from course_lib.notebook.tables import table
 
 if TYPE_CHECKING:
@@ -28,6 +30,36 @@ PARTS = {
     "optimiser": ("optimiser's states", ORANGE),
     "working": ("within a step", PINK),
 }
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that training took on a GPU, in GiB, and what `estimate` says of the same run today."""
+
+    method: str
+    checkpointing: bool
+    measured: float
+    estimated: float
+
+    @property
+    def off(self) -> float:
+        """By what share the estimate misses: -0.05 is 5 % too little."""
+        return self.estimated / self.measured - 1
+
+
+def stored_peaks() -> tuple[str, list[Peak]]:
+    """What ``benchmarks/memory_peaks.py`` measured on a GPU, with a sentence that says where and how."""
+    stored = json.loads((lessons_folder() / "results" / "gpu_memory.json").read_text(encoding="utf-8"))
+    run = {"rank": stored["rank"], "target_modules": tuple(stored["targets"]), "length": stored["length"]}
+    peaks = []
+    for found in stored["runs"]:
+        said = estimate(shape(stored["model"]), found["method"], checkpointing=found["checkpointing"], **run)
+        peaks.append(Peak(found["method"], found["checkpointing"], found["measured"] / GIB, said.gib))
+    versions = stored["versions"]
+    return (
+        f"{stored['model']}, random weights, one sequence of {stored['length']} tokens, on one {stored['device']}, "
+        f"torch {versions['torch']}, bitsandbytes {versions['bitsandbytes']}: {stored['command']}"
+    ), peaks
 
 
 def levels_chart(types: Mapping[str, torch.Tensor], title: str = "Where sixteen levels can stand") -> Figure:

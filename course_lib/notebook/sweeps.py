@@ -194,6 +194,11 @@ class Gap:
         return min(interval.mean for interval in self.intervals)
 
     @property
+    def most(self) -> float:
+        """The largest mean."""
+        return max(interval.mean for interval in self.intervals)
+
+    @property
     def positive(self) -> str:
         """On how many seeds the difference is above zero, in words."""
         return f"{sum(difference > 0 for difference in self.differences)} of {len(self.differences)} seeds"
