@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SHOTS = ROOT / "build" / "screenshots"
+"""What the browser tests saw, to be looked at: git ignores it."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is on the page, also those out of sight
@@ -100,8 +102,10 @@ def running_lab(*, dark: bool = False, trusted: bool = True) -> Iterator[Lab]:
         shutil.copytree(lessons_folder(), root / "lessons", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         theme = {"apputils-extension/themes": {"theme": f"JupyterLab {'Dark' if dark else 'Light'}"}}
         quiet = json.loads((ROOT / "binder" / "overrides.json").read_text(encoding="utf-8"))
-        for name, values in (quiet | {f"@jupyterlab/{name}": values for name, values in (SETTINGS | theme).items()}).items():
-            extension, _, plugin = name.replace(":", "/").rpartition("/")
+        settings = {f"@jupyterlab/{name.replace('/', ':')}": values for name, values in (SETTINGS | theme).items()}
+        for name in quiet | settings:
+            values = quiet.get(name, {}) | settings.get(name, {})
+            extension, _, plugin = name.rpartition(":")
             file = home / "settings" / extension / f"{plugin}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values), encoding="utf-8")

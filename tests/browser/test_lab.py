@@ -1,10 +1,17 @@
-"""The lessons in JupyterLab itself, as `course lab` starts it, with their stored outputs; no cell is run."""
+"""The lessons in JupyterLab itself, as `course lab` starts it.
 
+Every lesson is opened with its stored outputs, and lesson 00 is run; with COURSE_RUN_ALL_LESSONS=1 all of them are (12 minutes).
+"""
+
+import json
+import os
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import CHROMIUM, FLAGS, Lab, running_lab
+from course_lib.notebook.syllabus import lessons
+from tests.browser.lab import CHROMIUM, FLAGS, SHOTS, Lab, running_lab
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium on the path")]
@@ -35,6 +42,23 @@ def page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     yield page
     page.close()
+
+
+def nothing_is_wrong(page: "sync_api.Page") -> None:
+    """No error in an output, no dialog, no pop-up."""
+    wrong = page.locator(".jp-OutputArea-output[data-mime-type*=error], .jp-Dialog, .Toastify__toast, [data-mime-type*=stderr]")
+    assert wrong.all_inner_texts() == []
+
+
+def run_all(page: "sync_api.Page", seconds: int) -> None:
+    """Run every cell from a fresh kernel, as the menu does, until the kernel has nothing more to do."""
+    page.evaluate(
+        "window.jupyterapp.commands.execute('notebook:run-all-cells')",
+    )
+    page.wait_for_function(
+        "![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('*'))", timeout=1000 * seconds
+    )
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
 
 
 def test_course_lab_opens_start_here(lab: Lab, page: "sync_api.Page") -> None:
@@ -75,7 +99,7 @@ CONTRASTS = """elements => {
 }"""
 
 
-@pytest.mark.parametrize("lesson", ["00", "02", "05"])
+@pytest.mark.parametrize("lesson", sorted(lessons()))
 def test_what_we_show_can_be_read(lab: Lab, page: "sync_api.Page", lesson: str) -> None:
     """At least WCAG's 4.5 : 1 between text and ground, in either theme."""
     lab.open(page, lesson)
@@ -83,6 +107,93 @@ def test_what_we_show_can_be_read(lab: Lab, page: "sync_api.Page", lesson: str) 
     contrasts = found.evaluate_all(CONTRASTS)
     assert len(contrasts) > 20
     assert [(ratio, text) for ratio, text in contrasts if ratio < 4.5] == []
+    nothing_is_wrong(page)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(
+        path=SHOTS
+        / f"lab_{lesson}_{page.evaluate('document.body.dataset.jpThemeLight')}.png".replace("true", "light").replace(
+            "false", "dark"
+        )
+    )
+
+
+def test_a_mouse_drags_the_rank_slider(lab: Lab, page: "sync_api.Page") -> None:
+    lab.open(page, "02")
+    book = page.locator(".course-flipbook").first
+    slider, image = book.get_by_role("slider", name="rank"), book.locator("img")
+    slider.evaluate("slider => slider.scrollIntoView({block: 'center'})")
+    before, box = image.get_attribute("src"), slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert book.locator("b").inner_text() == "1"
+    assert image.get_attribute("src") != before
+    assert "At rank 1," in image.get_attribute("alt")
+
+
+def test_links_lead_on_and_back(lab: Lab, page: "sync_api.Page") -> None:
+    lab.open(page, "02")
+    for lesson, name in (("03 Four-bit training", "03"), ("02 LoRA's arithmetic", "02")):
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-MarkdownOutput").first.get_by_role("link", name=lesson).click()
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) h1", has_text=name).wait_for()
+
+
+def test_the_table_of_contents_lists_the_sections(lab: Lab, page: "sync_api.Page") -> None:
+    lab.open(page, "02")
+    page.evaluate("window.jupyterapp.shell.activateById('table-of-contents')")
+    page.locator(".jp-TableOfContents").get_by_text("What it costs").wait_for()
+
+
+def test_memory_is_shown_and_solutions_are_not(lab: Lab, page: "sync_api.Page") -> None:
+    lab.open(page, "00")
+    page.get_by_text("Mem:").first.wait_for()
+    address = f"{lab.address}/api/contents/lessons/exercises?token={lab.token}"
+    with urllib.request.urlopen(address) as answer:
+        names = {entry["name"] for entry in json.load(answer)["content"]}
+    assert "release" in names
+    assert not names & {"source", "answers"}
+
+
+@pytest.mark.timeout(600)
+def test_a_learner_runs_lesson_00_answers_its_quiz_and_sees_the_progress(lab: Lab, page: "sync_api.Page") -> None:
+    if "Dark" in page_theme(lab):
+        pytest.skip("once is enough: running takes a minute")
+    lab.open(page, "00")
+    run_all(page, 500)
+    nothing_is_wrong(page)
+    quiz = page.locator(".course-quiz").first
+    quiz.get_by_role("radio").first.check()
+    assert quiz.get_by_role("status").inner_text().startswith(("\N{CHECK MARK}", "\N{BALLOT X}"))
+    page.locator(".jp-Cell", has=page.locator(".course-quiz-count")).last.click(position={"x": 60, "y": 15})
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    row = page.get_by_role("row", name="00 Start here").last
+    row.get_by_text("of 1 answered").wait_for()
+    assert "yes" in row.inner_text()
+    assert "4 of 4" in row.inner_text()
+    stored = page.evaluate(
+        "window.jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.getMetadata('execution')).filter(Boolean).length"
+    )
+    assert stored > 10, "run times are kept with the cells"
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / "lab_00_progress.png")
+
+
+def page_theme(lab: Lab) -> str:
+    return next((lab.root.parent / "home").rglob("themes.jupyterlab-settings")).read_text()
+
+
+@pytest.mark.skipif(not os.environ.get("COURSE_RUN_ALL_LESSONS"), reason="COURSE_RUN_ALL_LESSONS=1 runs them: 12 minutes")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("lesson", sorted(lessons())[1:])
+def test_every_lesson_runs(lab: Lab, page: "sync_api.Page", lesson: str) -> None:
+    if "Dark" in page_theme(lab):
+        pytest.skip("once is enough")
+    lab.open(page, lesson)
+    run_all(page, 600)
+    nothing_is_wrong(page)
+    page.evaluate("window.jupyterapp.commands.execute('kernelmenu:shutdown')")
 
 
 def test_before_it_is_trusted_a_lesson_shows_its_pictures_and_no_dead_slider(untrusted: Lab, page: "sync_api.Page") -> None:

@@ -1,0 +1,1 @@
+"""Grading what students hand in: intake, sandbox, two processes, one writer, feedback, export. For instructors."""
