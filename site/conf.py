@@ -47,6 +47,7 @@ html_static_path = [str(HERE / "static")]
 html_css_files = ["course.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # its script fetches pages, which browsers refuse when the site is opened from the disk
 html_theme_options: dict[str, Any] = {
     "repository_url": repository,
     "use_repository_button": True,

@@ -32,7 +32,7 @@ def test_keeping_adds_to_file_and_readme(tmp_path: Path) -> None:
     assert kept == {machine(): {"02": {"seconds": 41, "gigabytes": 1.23}, "03": {"seconds": 80, "gigabytes": 0.9}}}
     text = (tmp_path / "README.md").read_text()
     assert (
-        "| 02 LoRA's arithmetic | 41 s, 1.23 GB |\n| 03 Four-bit training | 80 s, 0.90 GB |\n| all | 2 minutes |\n<!-- end"
+        "| 02 LoRA's arithmetic | 41 s, 1.23 GB |\n| 03 Four-bit training | 80 s, 0.90 GB |\n| together | 2 minutes |\n<!-- end"
         in text
     )
     assert text.startswith("before\n")

@@ -87,6 +87,10 @@ def with_navigation(notebook: dict[str, Any], number: str) -> dict[str, Any]:
     start = OPENING.search(source)
     assert start is not None
     _set(opening, BRING.replace("{source}", f"git+{repository()}") + source[start.start() :])
+    opening["metadata"] = opening.get("metadata", {}) | {
+        "jupyter": {"source_hidden": True},
+        "tags": ["hide-input"],
+    }  # a click away
     return notebook
 
 

@@ -61,7 +61,7 @@ def runtimes_table(found: dict[str, dict[str, dict[str, float]]]) -> str:
         for number, lesson in lessons().items()
         if any(number in of for of in found.values())
     ]
-    total = ["all", *(f"{sum(m['seconds'] for m in of.values()) / 60:.0f} minutes" for of in found.values())]
+    total = ["together", *(f"{sum(m['seconds'] for m in of.values()) / 60:.0f} minutes" for of in found.values())]
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows, total])
 
 
