@@ -207,7 +207,7 @@ def test_the_wheel_holds_library_lessons_and_weights(tmp_path: Path, tracked: li
     solved = {path for path in ours if path.parts[:2] == ("lessons", "exercises") and path.parts[2] != "release"}
     shipped = {path for path in ours if path.parts[0] == "lessons"} - solved
     assert {f"course_lib/{path.as_posix()}" for path in shipped} <= names
-    assert not [name for name in names if "exercises/source" in name or "exercises/answers" in name]
+    assert not [name for name in names if "exercises/source/" in name or "exercises/answers/" in name]
     assert {"course_lib/lessons/00_start_here.ipynb", "course_lib/models/wren/model.safetensors", "course_lib/py.typed"} <= names
     assert "course = course_lib.cli:main" in entry_points
 

@@ -29,7 +29,8 @@ import course_lib
 from course_lib.errors import CourseError
 from course_lib.grading import confine, wire
 
-HOME = "/home/student"
+HOME = str(Path("/", "home", "student"))
+"""Inside the sandbox: an empty folder in memory."""
 LIBRARY = "/run/course"
 OLDEST = (0, 8)
 """Of bubblewrap: the first that can forbid namespaces inside the sandbox."""

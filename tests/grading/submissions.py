@@ -575,7 +575,15 @@ for pattern in {patterns!r}:
 @kind((3.0, 2.0, 0.0))
 def reads_gradebook_and_others(folder: Path) -> Notebook:
     course = str(folder.parents[2])
-    patterns = [f"{course}/**", "/home/*/**", "/root/**", "/etc/passwd", "/etc/shadow", "/proc/*/environ", "/proc/[2-9]*/cmdline"]
+    patterns = [
+        f"{course}/**",
+        "/home/*/**",
+        f"{Path.home()}/**",
+        "/etc/passwd",
+        "/etc/shadow",
+        "/proc/*/environ",
+        "/proc/[2-9]*/cmdline",
+    ]
     code = SNOOP.format(patterns=[f"{course}/gradebook.db", f"{course}/source/*/*", f"{course}/submitted/*/*/*", *patterns[2:5]])
     return answered(q3=code + "\nchoice = 'rag' if FOUND else 'nothing was found'")
 
