@@ -319,7 +319,9 @@ class Sandbox:
         self.process.kill()
         self.process.wait()
         # Process 1 of a namespace ends last, when everything in it is gone.
-        psutil.wait_procs(self.inside, timeout=SWEEP_SECONDS)
+        until = time.monotonic() + SWEEP_SECONDS
+        while any(map(_lives, self.inside)) and time.monotonic() < until:
+            time.sleep(0.002)
         if self.private:  # which may hold folders that can't be entered, nested deeper than Python can follow
             subprocess.run(["chmod", "-R", "u+rwx", self.private], check=False, capture_output=True)
             subprocess.run(["rm", "-rf", self.private], check=False, capture_output=True)
@@ -359,6 +361,13 @@ class Kernel:
         except (wire.Ended, wire.TooLate, wire.BadFrame):
             return None, False
         return said.get("reason"), said.get("clean") is True
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE  # who reaps it is not for us to say
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _process_limit(mode: str, processes: int) -> int | None:
