@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,9 @@ def test_release_holds_no_solution_and_no_hidden_test(source: Path) -> None:
     assert solutions >= 3
 
 
-def test_nbgraders_own_command_makes_the_same(tmp_path: Path) -> None:
+def test_nbgraders_own_command_makes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nbgrader calls alembic through the PATH, where an environment that isn't activated has none.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
 
