@@ -56,11 +56,13 @@ def shoot(page: "sync_api.Page", name: str) -> None:
 
 def test_axe_finds_nothing_serious_on_any_page(site: Path, page: "sync_api.Page") -> None:
     axe, found = axe_api.Axe(), []
+    # A dark page is the same page in other colours.
+    rules = {"runOnly": ["color-contrast"]} if page.shade == "dark" else {}
     files = sorted(file for file in site.rglob("*.html") if "_modules" not in file.parts and "_static" not in file.parts)
     assert len(files) > 20
     for file in files:
         page.goto(file.as_uri())
-        for violation in axe.run(page).response["violations"]:
+        for violation in axe.run(page, options=rules).response["violations"]:
             if violation["impact"] in {"serious", "critical"}:
                 where = [node["html"][:120] for node in violation["nodes"][:3]]
                 found.append((file.relative_to(site).as_posix(), violation["id"], len(violation["nodes"]), where))
