@@ -47,3 +47,10 @@ def test_what_is_not_published_is_not_kept(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "02_x.ipynb").write_text(json.dumps(content))
     assert main([str(tmp_path / "02_x.ipynb")]) == 1
     assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_newcomer_waits_less_than_four_minutes() -> None:
+    """As `python -m benchmarks.newcomer` measured it on 2 cores: clone, environment, JupyterLab, and lesson 00 to its first adapter."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "newcomer.json").read_text(encoding="utf-8"))
+    assert {"clone", "environment", "JupyterLab", "lesson 00 to its first adapter"} <= set(measured["seconds"])
+    assert measured["waiting_after_downloads"] < 240
