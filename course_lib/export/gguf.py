@@ -23,16 +23,14 @@ from course_lib.export.source import (
     ARCHITECTURES,
     SMALL,
     Step,
-    appearing,
     check_base,
-    check_out,
     merged,
     need,
     parameters,
-    stored_dtype,
 )
 from course_lib.export.vocabulary import read_vocabulary
-from course_lib.lora.folders import Stored, model_name, stored_tensors
+from course_lib.files import appearing, check_out
+from course_lib.lora.folders import Stored, model_name, stored_dtype, stored_tensors
 
 if TYPE_CHECKING:
     import gguf

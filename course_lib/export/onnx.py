@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
-from course_lib.export.source import SMALL, Step, appearing, check_base, check_out, merged, need, parameters
+from course_lib.export.source import SMALL, Step, check_base, merged, need, parameters
+from course_lib.files import appearing, check_out
 from course_lib.lora.folders import model_name
 from course_lib.versions import versions
 

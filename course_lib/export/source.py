@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
-import os
-import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -37,8 +33,6 @@ SMALL = 10**9
 """Parameters up to which an export is verified unless told otherwise: that takes the model in float32, twice."""
 
 _EXTRA = "pip install 'fine-tuning-lora-measured[export]'"
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_SPARE = 2**25  # bytes, for all that is not weights
 
 
 def need(*modules: str) -> None:
@@ -73,64 +67,6 @@ def check_base(base: Path) -> PretrainedConfig:
 def parameters(folder: Path) -> int:
     """How many numbers a model folder's weights are."""
     return sum(prod(tensor.shape) for tensor in stored_tensors(folder).values())
-
-
-def stored_dtype(folder: Path) -> str:
-    """The type that most of a model's numbers are stored in, in torch's words."""
-    numbers: Counter[str] = Counter()
-    for tensor in stored_tensors(folder).values():
-        numbers[tensor.dtype] += prod(tensor.shape)
-    code = numbers.most_common(1)[0][0]
-    if code not in _DTYPES:
-        raise CourseError(f"the weights of {folder} are stored as {code}: export a model of {', '.join(_DTYPES.values())}")
-    return _DTYPES[code]
-
-
-def check_out(out: Path, size: int) -> None:
-    """Refuse a place that is taken or not writable, or a disk too full for ``size`` bytes of weights.
-
-    Raises:
-        CourseError: see above. An empty folder is free to be used.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CourseError(f"{out} already exists: choose another --out, or remove it first")
-    home = next(folder for folder in out.resolve().parents if folder.is_dir())
-    if not os.access(home, os.W_OK):
-        raise CourseError(f"you may not write in {home}: choose another --out")
-    missing = size + _SPARE - shutil.disk_usage(home).free
-    if missing > 0:
-        raise CourseError(f"the export needs {missing / 1e9:.2f} GB more than {home} has free: free some, or write elsewhere")
-
-
-@contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """A new folder to work in; what the block leaves in it under the name of ``out`` becomes ``out``, or nothing does.
-
-    A process that is killed leaves the hidden ``.NAME.partial`` beside ``out``, which the next try removes.
-
-    Raises:
-        CourseError: the disk filled up, or ``out`` can't be written.
-    """
-    out = out.resolve()
-    work = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        yield work
-        done = work / out.name
-        for path in [done, *done.rglob("*")]:  # on disk before the new name is, even if the power fails
-            if path.is_file():
-                with path.open("rb+") as stream:
-                    os.fsync(stream.fileno())
-        if out.is_dir():  # an empty one: `check_out` lets no other through
-            out.rmdir()
-        done.rename(out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CourseError(f"the disk filled up while writing {out}: free some space, or write elsewhere") from error
-        raise CourseError(f"{out} can't be written ({error}): choose another --out") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ reaper of all that its children start), so that no child can end it, and ends ev
 
 from __future__ import annotations
 
+import abc
 import ast
 import contextlib
 import io
@@ -348,7 +349,7 @@ def make_shell() -> Any:
 # -- one submission's processes ------------------------------------------------------------------------------------------------
 
 
-class Loop:
+class Loop(abc.ABC):
     """Do what is asked, until nobody asks any more."""
 
     def __init__(self, end: socket.socket, shell: Any) -> None:
@@ -366,9 +367,9 @@ class Loop:
             answer, sent = self.answer(message, blobs)
             wire.send(self.end, answer, sent)
 
+    @abc.abstractmethod
     def answer(self, message: dict[str, Any], blobs: list[bytes]) -> wire.Frame:
         """What one message asks for."""
-        raise NotImplementedError
 
     def _too_late(self, *_: object) -> None:
         raise OutOfTime("out of time")

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import warnings
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,25 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
     else:
         raise CourseError(f"{folder} holds no weights in safetensors files: check the path, or copy the whole folder again")
     return {name: tensor for file in files for name, tensor in _header(file).items()}
+
+
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The types that models are merged into and exported from: what safetensors calls them, and torch."""
+
+
+def stored_dtype(folder: Path) -> str:
+    """The type that most of a model's numbers are stored in, in torch's words.
+
+    Raises:
+        CourseError: it is none of `DTYPES`.
+    """
+    numbers: Counter[str] = Counter()
+    for tensor in stored_tensors(folder).values():
+        numbers[tensor.dtype] += prod(tensor.shape)
+    code = numbers.most_common(1)[0][0]
+    if code not in DTYPES:
+        raise CourseError(f"the weights of {folder} are stored as {code}: take a model of {', '.join(DTYPES.values())}")
+    return DTYPES[code]
 
 
 def _header(file: Path) -> dict[str, Stored]:

@@ -8,22 +8,20 @@ load the model), and a folder that appears whole or not at all.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+from course_lib.files import appearing, check_out
 from course_lib.lora.folders import (
     BASE_MARK,
+    DTYPES,
     MERGE_RECORD,
     check_adapter,
     fingerprint,
@@ -31,7 +29,7 @@ from course_lib.lora.folders import (
     merged_adapters,
     model_name,
     read_json,
-    stored_tensors,
+    stored_dtype,
 )
 from course_lib.lora.proof import probe_tokens as probe_tokens  # what logits are compared on: lessons use it too
 from course_lib.versions import versions
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 Step = Callable[[str, int, int], object]
 """Called as work goes on, with what is being done, how many bytes of the merged model are written, and how many it has."""
 
-DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # what safetensors calls them, and torch
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 CODES = {name: code for code, name in DTYPES.items()}
 
@@ -129,7 +126,7 @@ def merge(
     if shard_size is not None and shard_size < 1:
         raise CourseError(f"a shard cannot have {shard_size} bytes: give a size such as 5GB")
     notes = _check_merge(base, folders, out, round_base)
-    main = _stored_dtype(base)
+    main = stored_dtype(base)
     # Only now what imports torch.
     from course_lib.lora.layout import check_config, lay_out_merge
     from course_lib.lora.streaming import planned, write_model
@@ -139,7 +136,7 @@ def merge(
     layout = lay_out_merge(base, adapters, nf4=round_base is not None)
     tensors, files = planned(layout, dtype and CODES[dtype], shard_size)
     total = sum(prod(shape) * BYTES.get(DTYPES.get(kind, ""), 8) for kind, shape in tensors.values())
-    _check_disk(out, total)
+    check_out(out, total)
     _check_memory(verify, sum(prod(shape) for _, shape in tensors.values()))
 
     done = 0
@@ -149,7 +146,9 @@ def merge(
         done += count
         on_step("merging", done, total)
 
-    with _appearing(out) as partial:
+    with appearing(out) as work:
+        partial = work / out.name
+        partial.mkdir()
         on_step("merging", 0, total)
         size = write_model(layout, partial, tensors, files, on_bytes)
         _write_companions(layout, partial, base, folders, dtype)
@@ -209,8 +208,6 @@ def _check_merge(base: Path, adapters: list[Path], out: Path, round_base: str | 
     for folder in (base, *adapters):
         if out == folder.resolve():
             raise CourseError(f"{out} is where the merge reads from: choose another folder for the merged model")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CourseError(f"{out} already exists and is not an empty folder: choose another one for the merged model")
     if is_quantised(base):
         raise CourseError(
             f"the weights of {base} are quantised, and merging would round the adapter away: merge into the 16-bit original, "
@@ -241,29 +238,6 @@ def _four_bit_note(moved: float | None) -> str:
     )
 
 
-def _stored_dtype(base: Path) -> str:
-    """The type that most of a model's numbers are stored in."""
-    numbers: Counter[str] = Counter()
-    for tensor in stored_tensors(base).values():
-        numbers[tensor.dtype] += prod(tensor.shape)
-    code = numbers.most_common(1)[0][0]
-    if code not in DTYPES:
-        raise CourseError(f"the weights of {base} are stored as {code}: merge into a base of {', '.join(DTYPES.values())}")
-    return DTYPES[code]
-
-
-def _check_disk(out: Path, size: int) -> None:
-    """Refuse when the disk is too full for ``size`` bytes of weights and what goes with them."""
-    home = next(folder for folder in out.parents if folder.is_dir())
-    if not os.access(home, os.W_OK):
-        raise CourseError(f"you may not write in {home}: choose another folder for the merged model")
-    missing = size + 2**25 - shutil.disk_usage(home).free
-    if missing > 0:
-        raise CourseError(
-            f"the merged model needs {missing / 1e9:.2f} GB more than {home} has free: free some, or write elsewhere"
-        )
-
-
 def _check_memory(verify: bool, count: int) -> None:
     """Refuse when there is too little memory for the merge, or for the proof, which loads ``count`` numbers twice."""
     import psutil
@@ -277,34 +251,6 @@ def _check_memory(verify: bool, count: int) -> None:
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``out`` at the end of the block; if anything fails, it vanishes.
-
-    A process that is killed leaves the hidden ``.NAME.partial`` beside it, which the next try removes.
-    """
-    from safetensors import SafetensorError
-
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.iterdir():  # on disk before the new name is, even if the power fails
-            with file.open("rb+") as stream:
-                os.fsync(stream.fileno())
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError | SafetensorError):
-            if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-                raise CourseError(f"the disk filled up while writing {out}: free some space, or write elsewhere") from error
-            raise CourseError(f"{out} cannot be written ({error}): choose a folder that can") from error
-        raise
 
 
 def _write_companions(layout: Layout, folder: Path, base: Path, adapters: list[Path], dtype: str | None) -> None:

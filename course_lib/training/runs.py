@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.files import is_disk_full
 from course_lib.training.config import TrainConfig
 
 COMPLETE = "complete"
@@ -106,14 +106,6 @@ def save_whole(folder: Path, save: Callable[[Path], object]) -> None:
     save(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that no space is left; libraries written in Rust say so in words only, and torch.save not even that."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # "PytorchStreamWriter failed writing file", or, where only the end is missing, "inline_container.cc ... unexpected pos"
-    torn = isinstance(error, RuntimeError) and ("PytorchStreamWriter" in str(error) or "unexpected pos" in str(error))
-    return full or torn or "No space left on device" in str(error)
 
 
 @contextmanager

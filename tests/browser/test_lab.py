@@ -31,6 +31,10 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield lab
 
 
+in_light_alone = pytest.mark.parametrize("lab", [False], ids=["light"], indirect=True)
+"""For what takes minutes and looks the same in the dark."""
+
+
 @pytest.fixture(scope="module")
 def untrusted() -> Iterator[Lab]:
     with running_lab(trusted=False) as lab:
@@ -155,10 +159,9 @@ def test_memory_is_shown_and_solutions_are_not(lab: Lab, page: "sync_api.Page") 
     assert not names & {"source", "answers"}
 
 
+@in_light_alone
 @pytest.mark.timeout(600)
 def test_a_learner_runs_lesson_00_answers_its_quiz_and_sees_the_progress(lab: Lab, page: "sync_api.Page") -> None:
-    if "Dark" in page_theme(lab):
-        pytest.skip("once is enough: running takes a minute")
     lab.open(page, "00")
     run_all(page, 500)
     nothing_is_wrong(page)
@@ -180,16 +183,11 @@ def test_a_learner_runs_lesson_00_answers_its_quiz_and_sees_the_progress(lab: La
     page.screenshot(path=SHOTS / "lab_00_progress.png")
 
 
-def page_theme(lab: Lab) -> str:
-    return next((lab.root.parent / "home").rglob("themes.jupyterlab-settings")).read_text()
-
-
 @pytest.mark.skipif(not os.environ.get("COURSE_RUN_ALL_LESSONS"), reason="COURSE_RUN_ALL_LESSONS=1 runs them: 12 minutes")
 @pytest.mark.timeout(900)
+@in_light_alone
 @pytest.mark.parametrize("lesson", sorted(lessons())[1:])
 def test_every_lesson_runs(lab: Lab, page: "sync_api.Page", lesson: str) -> None:
-    if "Dark" in page_theme(lab):
-        pytest.skip("once is enough")
     lab.open(page, lesson)
     run_all(page, 600)
     nothing_is_wrong(page)
