@@ -385,7 +385,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "written in float32" in says("--to", "onnx", "--dtype", "float16", "--out", tmp_path / "m")
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
-        patch.setattr(source.shutil, "disk_usage", lambda path: usage(1, 1, 10**6))
+        patch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 10**6))
         assert "0.06 GB more" in says("--to", "onnx", "--out", tmp_path / "m")
     find = importlib.util.find_spec
     with monkeypatch.context() as patch:
