@@ -23,7 +23,7 @@ from course_lib.models.shapes import SHAPES, shape
 RESULTS = Path(__file__).parent / "results" / "gpu_training.json"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RANK, ALPHA, LENGTH, BATCH = 16, 32, 2048, 4
-ROWS = int(os.environ.get("GPU_TRAINING_ROWS", "1000"))  # of the legal task: about 9 batches of 4 x 2048 tokens
+ROWS = int(os.environ.get("GPU_TRAINING_ROWS", "3000"))  # of the legal task: about 27 batches of 4 x 2048 tokens
 WARM = 3  # batches before the clock starts
 ARM_SECONDS = 100  # an arm that takes longer is stopped
 
@@ -31,8 +31,9 @@ ARMS = {
     "ours-lora": "this library, preset fast, LoRA",
     "ours-qlora": "this library, preset fast, QLoRA",
     "ours-qlora-checkpointing": "the same on a GPU too small to keep all activations",
-    "seed": "the seed's recipe: QLoRA, 2 rows a batch, 4 batches a step, checkpointing, paged 8-bit AdamW",
-    "trl": "TRL as it is, LoRA",
+    "seed": "the seed's recipe: QLoRA, 2 rows a batch, 4 batches a step, checkpointing, paged 8-bit AdamW, rows cut full",
+    "trl": "TRL as it is, LoRA: checkpointing, documents kept apart",
+    "trl-cut": "TRL without checkpointing, rows cut full",
     "litgpt": "LitGPT, LoRA",
     "torchtune": "torchtune, LoRA",
     "unsloth": "Unsloth, LoRA",
@@ -53,7 +54,12 @@ def built(name: str, four_bit: bool = False):
     config = tiny_shape() if name == "tiny" else shape(name)
     with torch.device(where()):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if where() == "cuda" else torch.float32)
-    return quantised(model) if four_bit else model
+    if four_bit:
+        quantised(model)
+        if where() == "cuda":  # making all weights in 16 bits first would hide what training takes
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    return model
 
 
 def tiny_shape():
@@ -168,15 +174,22 @@ def ours(name: str, method: str, without: str = "", checkpointing: bool | None =
     return run
 
 
-def with_trl(name: str, method: str, **settings):
-    """TRL's trainer with the rows, packing and adapter of the others, and its own defaults for the rest."""
+def with_trl(name: str, method: str, checkpointing: bool = True, **settings):
+    """TRL's trainer with the rows and adapter of the others, and its own defaults for the rest.
+
+    Its default packing keeps documents apart by a dense mask where no FlashAttention is installed; ``packing_strategy="wrapped"``, which
+    was its only one when the seed was written, cuts the texts into full rows and needs no mask.
+    """
     import datasets
     from peft import LoraConfig
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainingArguments
     from trl import SFTConfig, SFTTrainer
 
     from course_lib.data.rows import legal_rows
     from course_lib.models.loading import WREN, load_tokenizer
+
+    known = TrainingArguments.__dataclass_fields__  # the setting's name changed, and both may be there
+    settings["activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"] = checkpointing
 
     def run() -> dict:
         clock = Clock(settings.get("gradient_accumulation_steps", 1))
@@ -207,7 +220,7 @@ def with_trl(name: str, method: str, **settings):
             )  # fmt: skip
             trainer.train()
         figures = clock.stop(trainer.state.global_step, trainer._total_train_tokens)
-        return figures | {"checkpointing": True}
+        return figures | {"checkpointing": checkpointing}
 
     return run
 
@@ -218,7 +231,7 @@ def loop(model, loss_of, batch: int, vocabulary: int) -> dict:
 
     trains = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trains, lr=2e-4, fused=True)
-    clock, steps = Clock(), 11
+    clock, steps = Clock(), 27
     length = LENGTH if where() == "cuda" else 64
     for number in range(1, steps + 1):
         ids = torch.randint(3, vocabulary, (batch, length), device=where())
@@ -304,14 +317,16 @@ def torchtune(name: str):
 
 
 def unsloth(name: str):
-    """Unsloth's model from a folder of random weights, without checkpointing as ours, and TRL's trainer as Unsloth patches it."""
+    """Unsloth's model from a folder of random weights, without checkpointing as ours, and TRL's trainer as Unsloth patches it.
+
+    Full rows of random tokens: its packing needs xformers or FlashAttention to be fast.
+    """
     import unsloth  # before all others, as it asks for  # isort: skip
     import datasets
     import torch
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from course_lib.data.rows import legal_rows
     from course_lib.models.loading import WREN, load_tokenizer
 
     weights = tempfile.TemporaryDirectory()
@@ -342,32 +357,30 @@ def unsloth(name: str):
 
         class Steps(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs) -> None:
-                clock.step(state.global_step, lambda: round(tokens * clock.first / state.max_steps))
+                clock.step(state.global_step, lambda: state.global_step * BATCH * length)
 
             def on_train_end(self, args, state, control, **kwargs) -> None:
                 clock.last = clock.now()
 
-        texts = [
-            tokenizer.apply_chat_template([*r.prompt, {"role": "assistant", "content": r.answer}], tokenize=False) for r in rows
-        ]
         arguments = SFTConfig(
-            output_dir=f"{weights.name}/run", seed=0, max_length=LENGTH, packing=True, num_train_epochs=1, learning_rate=2e-4, report_to="none",
-            save_strategy="no", logging_steps=1, disable_tqdm=True, per_device_train_batch_size=BATCH, dataset_text_field="text",
-            bf16=where() == "cuda", dataloader_drop_last=True,
+            output_dir=f"{weights.name}/run", seed=0, max_length=LENGTH, packing=False, num_train_epochs=1, learning_rate=2e-4, report_to="none",
+            save_strategy="no", logging_steps=1, disable_tqdm=True, per_device_train_batch_size=BATCH, gradient_accumulation_steps=1,
+            bf16=where() == "cuda", dataset_kwargs={"skip_prepare_dataset": True},
         )  # fmt: skip
         trainer = SFTTrainer(
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            train_dataset=datasets.Dataset.from_dict({"text": texts}),
+            train_dataset=datasets.Dataset.from_list(full),
             callbacks=[Steps()],
         )
-        lengths = [len(row) for row in trainer.train_dataset["input_ids"]]
-        tokens = sum(lengths) * (len(lengths) // BATCH * BATCH) // len(lengths)  # all batches are full ones
         trainer.train()
-        return clock.stop(trainer.state.global_step, tokens) | {"checkpointing": False}
+        steps = trainer.state.global_step
+        return clock.stop(steps, steps * BATCH * length) | {"checkpointing": False}
 
-    rows = legal_rows(ROWS, 0)
+    length = LENGTH if where() == "cuda" else 64
+    ids = torch.randint(3, 4000, (24 * BATCH, length)).tolist()  # full rows, as the loops of the other peers have them
+    full = [{"input_ids": row, "labels": row, "attention_mask": [1] * length} for row in ids]
     return run
 
 
@@ -404,16 +417,14 @@ def arm(which: str, name: str):
     if which.startswith("ours-qlora"):
         return ours(name, "qlora", checkpointing=True if which.endswith("checkpointing") else None)
     if which == "seed":
-        from transformers import TrainingArguments
-
-        checkpoints = {"activation_checkpointing": True, "gradient_checkpointing": None}
-        if "activation_checkpointing" not in TrainingArguments.__dataclass_fields__:
-            checkpoints = {"gradient_checkpointing": True}
         return with_trl(
-            name, "qlora", per_device_train_batch_size=2, gradient_accumulation_steps=4, optim="paged_adamw_8bit", **checkpoints
-        )
+            name, "qlora", per_device_train_batch_size=2, gradient_accumulation_steps=4, optim="paged_adamw_8bit",
+            packing_strategy="wrapped",
+        )  # fmt: skip
     if which == "trl":
         return with_trl(name, "lora", per_device_train_batch_size=BATCH)
+    if which == "trl-cut":
+        return with_trl(name, "lora", checkpointing=False, per_device_train_batch_size=BATCH, packing_strategy="wrapped")
     return {"litgpt": litgpt, "torchtune": torchtune, "unsloth": unsloth}[which](name)
 
 
