@@ -10,11 +10,11 @@ from textwrap import fill
 
 from matplotlib.ticker import MultipleLocator
 
+from benchmarks.memory_peaks import LESSON, results_file
 from course_lib.models.memory import GIB
 from course_lib.notebook.plots import figure, webp
 
 ROOT = Path(__file__).resolve().parents[1]
-PEAKS = ROOT / "lessons/results/gpu_memory.json"
 RESULTS, PAGE, PICTURE = ROOT / "benchmarks/results", ROOT / "docs/gpu.md", ROOT / "docs/images/gpu-training.webp"
 OURS, OTHERS = "#0072b2", "#999999"  # told apart by everybody
 
@@ -65,12 +65,10 @@ def picture(found: dict) -> bytes:
 def main() -> None:
     """Write the tables between their marks, and the picture."""
     page = PAGE.read_text(encoding="utf-8")
-    # What lesson 03 shows too lies with the lessons.
-    sources = (("gpu_training", RESULTS / "gpu_training.json", speed_table), ("memory_peaks", PEAKS, memory_table))
-    for name, file, table in sources:
-        text = (
-            table(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else f"Not measured yet: {name}.json is missing."
-        )
+    peaks = {f"memory_peaks {model}": (results_file(model), memory_table) for model in (LESSON, "Llama-3-8B")}
+    sources = {"gpu_training": (RESULTS / "gpu_training.json", speed_table), **peaks}
+    for name, (file, table) in sources.items():
+        text = table(json.loads(file.read_text(encoding="utf-8")))
         page, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=text: f"{m[1]}{t}\n{m[2]}", page, flags=re.DOTALL
         )

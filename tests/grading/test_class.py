@@ -123,6 +123,7 @@ def test_the_instructor_reads_why(graded: Graded) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as a plain user already")
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
 def test_a_plain_user_grades_alike() -> None:
     course = fresh(Path(tempfile.gettempdir()))
     graded = grade_class(course, HOSTILE, "--sandbox", "bwrap", user=PLAIN)
