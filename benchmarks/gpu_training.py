@@ -23,7 +23,9 @@ from course_lib.models.shapes import SHAPES, shape
 RESULTS = Path(__file__).parent / "results" / "gpu_training.json"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RANK, ALPHA, LENGTH, BATCH = 16, 32, 2048, 4
-ROWS = int(os.environ.get("GPU_TRAINING_ROWS", "2970"))  # of the legal task: 26 full batches of 4 x 2048 tokens, 98 % of them no padding
+ROWS = int(
+    os.environ.get("GPU_TRAINING_ROWS", "2970")
+)  # of the legal task: 26 full batches of 4 x 2048 tokens, 98 % of them no padding
 WARM = 3  # batches before the clock starts
 ARM_SECONDS = 100  # an arm that takes longer is stopped
 

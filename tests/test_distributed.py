@@ -68,8 +68,23 @@ def test_accelerates_cpu_flag_is_refused_not_run_by_one(tmp_path):
 
 def test_sharding_without_gpus_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(CourseError, match="FSDP would silently keep a whole model"):
+        train(CONFIG, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_one_process_takes_one_gpu_and_its_batch(tmp_path):
+    assert train(CONFIG, tmp_path / "run", progress=False).metrics["steps"] == 6
+
+
+def test_fsdp_of_version_1_is_refused(tmp_path, monkeypatch):
+    """Seen on two GPUs: it trains, and saves an adapter file of 40 bytes."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(CourseError, match="fsdp_version: 2"):
         train(CONFIG, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -144,7 +144,8 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=kind,
-            device_map={"": where} if where == "cuda" or four_bit else None,
+            # By number: transformers takes the bare name for the first GPU, also in a process whose own is another.
+            device_map={"": torch.cuda.current_device() if where == "cuda" else where} if where == "cuda" or four_bit else None,
             trust_remote_code=False,
             use_safetensors=True,
             # Not even None may be passed for a folder that holds 4-bit weights: it hides the folder's own config.

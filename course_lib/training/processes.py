@@ -52,7 +52,12 @@ def check_launch() -> None:
             f"accelerate was asked for {wanted} processes and started one, which is what --cpu does: start them with "
             f"{REMEDY.format(wanted)} or give accelerate a config file with distributed_type: MULTI_GPU and use_cpu: true"
         )
-    if not gpus and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes"):
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
+    if sharded and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise CourseError(
+            "FSDP of version 1 saves adapters without their weights: write fsdp_version: 2 into accelerate's config file"
+        )
+    if sharded and not gpus:
         raise CourseError(
             "without GPUs FSDP would silently keep a whole model in every process: start on a machine with GPUs, or without "
             f"FSDP: {REMEDY.format(max(2, world_size()))}"

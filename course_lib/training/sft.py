@@ -314,6 +314,8 @@ def sft_trainer(
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
     )
+    # A single process that sees several GPUs would get a batch for each, from DataParallel: a launcher is the way to use them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     adapter = LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
