@@ -10,6 +10,7 @@ from textwrap import fill
 
 from matplotlib.ticker import MultipleLocator
 
+from benchmarks.gpu_training import ARMS
 from benchmarks.memory_peaks import LESSON, results_file
 from course_lib.models.memory import GIB
 from course_lib.notebook.plots import figure, webp
@@ -22,12 +23,15 @@ OURS, OTHERS = "#0072b2", "#999999"  # told apart by everybody
 def speed_table(found: dict) -> str:
     """One row for each arm that ran, and what is known of those that did not."""
     lines = ["| what | tokens/s | peak, GiB | checkpointing |", "|---|---|---|---|"]
-    for run in found["runs"].values():
+    for arm in ARMS:
+        if (run := found["runs"].get(arm)) is None:
+            continue
+        what = ARMS[arm] + (f" ({run['package']})" if "package" in run else "")
         if "error" in run:
-            lines.append(f"| {run['what']} | did not run: {run['error'].rpartition('|')[2].strip()[:120]} | | |")
+            lines.append(f"| {what} | did not run: {run['error'].rpartition('|')[2].strip()[:120]} | | |")
         else:
             peak, checkpointing = run["peak_bytes"] / GIB, "yes" if run["checkpointing"] else "no"
-            lines.append(f"| {run['what']} | {run['tokens_per_second']:,.0f} | {peak:.1f} | {checkpointing} |")
+            lines.append(f"| {what} | {run['tokens_per_second']:,.0f} | {peak:.1f} | {checkpointing} |")
     return "\n".join([*lines, "", said_by(found)])
 
 
@@ -41,6 +45,17 @@ def memory_table(found: dict) -> str:
     return "\n".join([*lines, "", said_by(found)])
 
 
+def many_table(found: dict) -> str:
+    """What the same training takes and gives on one GPU and on two."""
+    lines = ["| run | steps | last loss | seconds | peak of a GPU, GB | weights apart |", "|---|---|---|---|---|---|"]
+    for name, run in found["runs"].items():
+        peak = run["peak_memory_bytes"] / 1e9
+        lines.append(
+            f"| {name} | {run['steps']} | {run['final_loss']:.3f} | {run['seconds']:.1f} | {peak:.2f} | {run['apart']:.4f} |"
+        )
+    return "\n".join([*lines, "", f"{found['device']}, torch {found['versions']['torch']}. Again: `{found['command']}`"])
+
+
 def said_by(found: dict) -> str:
     """Where figures come from."""
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("torch", "transformers", "peft", "trl", "bitsandbytes"))
@@ -49,12 +64,12 @@ def said_by(found: dict) -> str:
 
 def picture(found: dict) -> bytes:
     """Tokens a second of each arm, as bars."""
-    runs = [(key, run) for key, run in found["runs"].items() if "error" not in run][::-1]
+    runs = [(arm, found["runs"][arm]) for arm in ARMS if "error" not in found["runs"].get(arm, {"error": ""})][::-1]
     with figure(8, 1 + 0.6 * len(runs)) as (drawn, axes):
         for place, (key, run) in enumerate(runs):
             axes.barh(place, run["tokens_per_second"], color=OURS if key.startswith("ours") else OTHERS)
             axes.text(run["tokens_per_second"], place, f" {run['tokens_per_second']:,.0f}", va="center")
-        axes.set_yticks(range(len(runs)), [fill(run["what"], 38) for _, run in runs])
+        axes.set_yticks(range(len(runs)), [fill(ARMS[arm], 38) for arm, _ in runs])
         axes.set_xlim(0, 1.15 * max(run["tokens_per_second"] for _, run in runs))
         axes.xaxis.set_major_locator(MultipleLocator(5000))
         axes.set_xlabel("tokens a second")
@@ -66,7 +81,8 @@ def main() -> None:
     """Write the tables between their marks, and the picture."""
     page = PAGE.read_text(encoding="utf-8")
     peaks = {f"memory_peaks {model}": (results_file(model), memory_table) for model in (LESSON, "Llama-3-8B")}
-    sources = {"gpu_training": (RESULTS / "gpu_training.json", speed_table), **peaks}
+    many = {"gpu_many": (RESULTS / "gpu_many.json", many_table)}
+    sources = {"gpu_training": (RESULTS / "gpu_training.json", speed_table), **peaks, **many}
     for name, (file, table) in sources.items():
         text = table(json.loads(file.read_text(encoding="utf-8")))
         page, count = re.subn(

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from course_lib.models.shapes import SHAPES, shape
@@ -32,10 +33,10 @@ ARM_SECONDS = 100  # an arm that takes longer is stopped
 ARMS = {
     "ours-lora": "this library, preset fast, LoRA",
     "ours-qlora": "this library, preset fast, QLoRA",
-    "ours-qlora-checkpointing": "the same on a GPU too small to keep all activations",
-    "seed": "the seed's recipe: QLoRA, 2 rows a batch, 4 batches a step, checkpointing, paged 8-bit AdamW, rows cut full",
+    "ours-qlora-checkpointing": "the same, as on a GPU too small to keep all activations",
+    "seed": "the common recipe: QLoRA, 2 rows a batch, 4 batches a step, checkpointing, paged 8-bit AdamW, rows cut full",
     "trl": "TRL as it is, LoRA: checkpointing, documents kept apart",
-    "trl-cut": "TRL without checkpointing, rows cut full",
+    "trl-cut": "TRL, LoRA, without checkpointing, rows cut full",
     "litgpt": "LitGPT, LoRA",
     "torchtune": "torchtune, LoRA",
     "unsloth": "Unsloth, LoRA",
@@ -43,6 +44,8 @@ ARMS = {
     "ours-lora-no-attention": "ours without attention by document",
     "ours-lora-no-adapter": "ours without the fused adapter",
 }
+
+PEERS = ("litgpt", "torchtune", "unsloth")
 
 
 # -- what the arms share ------------------------------------------------------------------------------------------------
@@ -447,6 +450,8 @@ def one(which: str, name: str, lock: Path, out: Path) -> None:
         torch.manual_seed(0)
         started = time.perf_counter()
         figures = run()
+        if which in PEERS:
+            figures["package"] = f"{which} {version(which)}"
         out.write_text(json.dumps(figures | {"whole_seconds": round(time.perf_counter() - started, 1)}), encoding="utf-8")
 
 
@@ -467,7 +472,8 @@ def main() -> None:
     from course_lib.versions import versions
 
     end, runs = time.monotonic() + said.seconds, {}
-    command = f"python -m benchmarks.gpu_training --model {said.model}"
+    peers = " --peers FOLDER" if said.peers else ""
+    command = f"python -m benchmarks.gpu_training --model {said.model}{peers}"
     head = {"command": command, "model": said.model, "length": LENGTH, "batch": BATCH, "rank": RANK, "versions": versions()}
     with tempfile.TemporaryDirectory() as folder:
         waiting, alive = list(said.arms), {}
@@ -499,8 +505,8 @@ def main() -> None:
                 result, log = Path(folder, f"{which}.json"), Path(folder, f"{which}.log")
                 lines = log.read_text(errors="replace").strip().splitlines()
                 failed = {"error": "took too long" if late else " | ".join(lines[-3:])[-400:]}
-                runs[which] = {"what": ARMS[which]} | (json.loads(result.read_text()) if result.exists() else failed)
-                print(which, json.dumps({k: v for k, v in runs[which].items() if k != "what"}), flush=True)
+                runs[which] = json.loads(result.read_text()) if result.exists() else failed
+                print(which, json.dumps(runs[which]), flush=True)
                 if "error" in runs[which]:
                     print("\n".join(lines[-14:]), flush=True)
                 head["device"] = device_name()
