@@ -34,7 +34,7 @@ ARMS = {
     "ours-lora": "this library, preset fast, LoRA",
     "ours-qlora": "this library, preset fast, QLoRA",
     "ours-qlora-checkpointing": "the same, as on a GPU too small to keep all activations",
-    "seed": "the common recipe: QLoRA, 2 rows a batch, 4 batches a step, checkpointing, paged 8-bit AdamW, rows cut full",
+    "seed": "the common QLoRA recipe: checkpointing, rows cut full",
     "trl": "TRL as it is, LoRA: checkpointing, documents kept apart",
     "trl-cut": "TRL, LoRA, without checkpointing, rows cut full",
     "litgpt": "LitGPT, LoRA",
