@@ -164,6 +164,11 @@ class Writer:
                 if cell.grade or cell.solution or cell.task or cell.locked:
                     locked = not cell.solution and (cell.grade or cell.locked)
                     book.update_or_create_source_cell(*where, cell_type=cell.cell_type, source=cell.source, locked=locked)
+        # SQLAlchemy forgets what nobody holds, and would read each cell again for each grade of each student.
+        self._held = [
+            [*notebook.grade_cells, *notebook.task_cells, *notebook.solution_cells]
+            for notebook in book.find_assignment(name).notebooks
+        ]
 
     def write(self, result: Result) -> None:
         """Write one student's automatic scores and files. What a human entered stays.
