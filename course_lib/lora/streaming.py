@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from course_lib.errors import CourseError
 from course_lib.lora.layout import Layout
 from course_lib.lora.shards import ITEM_BYTES, PIECE, Slot, copy_bytes, lay_out, opened, shard_names, write_from, write_index
-from course_lib.lora.updates import DTYPES, Change, bytes_of, rows_of
+from course_lib.lora.updates import DTYPES, Change, Scratch, bytes_of, rows_of
 
 SHARE = 2**25
 """Numbers of one tensor that a thread takes on at once; what is larger, several threads share."""
@@ -148,29 +149,64 @@ def write_model(
         for file, header in starts.items():
             write_from(targets[file], memoryview(header), 0)
             os.truncate(targets[file], max(slot.start + slot.size for slot in slots.values() if slot.file == file))
-        left = {file: sum(task.target == file for task in tasks) for file in starts}
-        pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
-        flusher = ThreadPoolExecutor(1)
-        flushes: list[Future[None]] = []
+        line, flusher, flushes = _Line(tasks), ThreadPoolExecutor(1), []
+        number = workers or min(8, os.cpu_count() or 1)
+        pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
+
+        def work() -> None:
+            while (task := line.take()) is not None:
+                job.run(task, inputs, targets)
+                if line.finished(task):
+                    flushes.append(flusher.submit(os.fsync, targets[task.target]))
+
         try:
-            running = {pool.submit(job.run, task, inputs, targets): task.target for task in tasks}
-            waiting = set(running)
-            while waiting:
+            waiting = {pool.submit(work) for _ in range(number)}
+            while waiting:  # not forever at once, so that Ctrl-C is heard
                 done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
                 for future in done:
                     future.result()
-                    left[running[future]] -= 1
-                    if not left[running[future]]:
-                        flushes.append(flusher.submit(os.fsync, targets[running[future]]))
             for flush in flushes:
                 flush.result()
         finally:
             job.stopped.set()
-            pool.shutdown(cancel_futures=True)
+            line.close()
+            pool.shutdown()
             flusher.shutdown()
             torch.set_num_threads(threads)
     write_index(folder, slots)
     return sum(slot.size for slot in slots.values()) + sum(map(len, starts.values()))
+
+
+class _Line:
+    """The work that waits, given out so that threads write different files: the kernel lets one write to a file at a time."""
+
+    def __init__(self, tasks: list[_Copy | _Share]) -> None:
+        self._waiting: dict[Path, deque[_Copy | _Share]] = {}
+        for task in tasks:
+            self._waiting.setdefault(task.target, deque()).append(task)
+        self._busy = dict.fromkeys(self._waiting, 0)
+        self._lock = threading.Lock()
+
+    def take(self) -> _Copy | _Share | None:
+        """The next task of the file that the fewest threads are at, the first of these; None if there is no more work."""
+        with self._lock:
+            file = min((file for file, tasks in self._waiting.items() if tasks), key=self._busy.__getitem__, default=None)
+            if file is None:
+                return None
+            self._busy[file] += 1
+            return self._waiting[file].popleft()
+
+    def finished(self, task: _Copy | _Share) -> bool:
+        """Note that a task is done; whether its file is."""
+        with self._lock:
+            self._busy[task.target] -= 1
+            return not self._waiting[task.target] and not self._busy[task.target]
+
+    def close(self) -> None:
+        """Give out nothing more."""
+        with self._lock:
+            for tasks in self._waiting.values():
+                tasks.clear()
 
 
 class _Job:
@@ -180,6 +216,12 @@ class _Job:
         self.stopped = threading.Event()
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
+        self._own = threading.local()
+
+    def _scratch(self) -> Scratch:
+        if not hasattr(self._own, "scratch"):
+            self._own.scratch = Scratch()
+        return self._own.scratch
 
     def count(self, size: int) -> None:
         """Count bytes, one thread at a time; a job that was stopped ends here."""
@@ -196,11 +238,12 @@ class _Job:
             return
         work, descriptor, slot = task.change.work(), inputs[task.change.source.file], task.slot
         dtype, width = DTYPES[slot.dtype], rows_of(slot.shape)[1]
+        scratch = self._scratch()
         for start, stop in task.change.chunks(task.start, task.stop):
             with torch.inference_mode():
-                W = work.merged(descriptor, start, stop)
+                W = work.merged(descriptor, start, stop, scratch)
                 _check_range(task.name, W, dtype)
-                numbers = W.to(dtype).contiguous()
+                numbers = scratch.empty("merged", tuple(W.shape), dtype).copy_(W)
             write_from(targets[slot.file], bytes_of(numbers), slot.start + start * width * dtype.itemsize)
             self.count(numbers.nbytes)
 

@@ -35,11 +35,27 @@ Loaded = tuple["Term", torch.Tensor, torch.Tensor, torch.Tensor | None]
 """A term with its A, B and magnitude in float32."""
 
 
-def read(stored: Stored, descriptor: int, start: int = 0, count: int | None = None) -> torch.Tensor:
+class Scratch:
+    """One thread's memory for its chunks, used again for each: to get fresh memory for one takes longer than the arithmetic with it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def empty(self, use: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """A tensor like `torch.empty`'s, whose memory the next one for the same use takes over."""
+        count, held = prod(shape), self._buffers.get(use)
+        if held is None or held.dtype != dtype or len(held) < count:
+            held = self._buffers[use] = torch.empty(count, dtype=dtype)
+        return held[:count].view(shape)
+
+
+def read(
+    stored: Stored, descriptor: int, start: int = 0, count: int | None = None, scratch: Scratch | None = None
+) -> torch.Tensor:
     """Numbers ``start`` to ``start + count`` of a stored tensor, flat, in the type they are stored in."""
     dtype = DTYPES[stored.dtype]
     count = prod(stored.shape) - start if count is None else count
-    numbers = torch.empty(count, dtype=dtype)
+    numbers = (scratch or Scratch()).empty("stored", (count,), dtype)
     if count:
         read_into(descriptor, bytes_of(numbers), stored.start + start * dtype.itemsize, stored.file)
     return numbers
@@ -145,26 +161,27 @@ class Work:
         across = any(term.magnitude and term.transposed for term in change.terms)
         self._lengths = self._column_lengths() if across else None
 
-    def rows(self, descriptor: int, start: int, stop: int) -> torch.Tensor:
+    def rows(self, descriptor: int, start: int, stop: int, scratch: Scratch | None = None) -> torch.Tensor:
         """Rows of W in float32, as training saw them."""
-        W = self._stored_rows(descriptor, start, stop)
+        W = self._stored_rows(descriptor, start, stop, scratch)
         if self._scales is not None:
             first = start * self.width
             exact, restored = self._scales[:, first // nf4.BLOCK : -(-stop * self.width // nf4.BLOCK)]
             W = _through_nf4(W, exact, restored, first % nf4.BLOCK)
         return W
 
-    def merged(self, descriptor: int, start: int, stop: int) -> torch.Tensor:
+    def merged(self, descriptor: int, start: int, stop: int, scratch: Scratch | None = None) -> torch.Tensor:
         """Rows of the merged weight in float32.
 
         Args:
             descriptor: the file of W, opened.
             start: the first row.
             stop: the row after the last; no further than `Change.chunks` goes.
+            scratch: where the result may lie until it is used again.
         """
-        W = self.rows(descriptor, start, stop)
+        W = self.rows(descriptor, start, stop, scratch)
         for term, A, B, m in self.terms:
-            W += self._delta(term, A, B, start, stop)
+            W += self._delta(term, A, B, start, stop, scratch)
             if m is not None and self._lengths is not None:
                 W = (m / self._lengths).view(1, -1) * W
             elif m is not None:
@@ -177,19 +194,23 @@ class Work:
                 W[[row for _, row in inside]] = replacement[[i for i, _ in inside]]
         return W
 
-    def _stored_rows(self, descriptor: int, start: int, stop: int) -> torch.Tensor:
-        numbers = read(self.change.source, descriptor, start * self.width, (stop - start) * self.width)
-        return numbers.float().reshape(stop - start, self.width)
+    def _stored_rows(self, descriptor: int, start: int, stop: int, scratch: Scratch | None = None) -> torch.Tensor:
+        shape = (stop - start, self.width)
+        numbers = read(self.change.source, descriptor, start * self.width, prod(shape), scratch).view(shape)
+        return (scratch or Scratch()).empty("rows", shape).copy_(numbers)
 
-    def _delta(self, term: Term, A: torch.Tensor, B: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    def _delta(
+        self, term: Term, A: torch.Tensor, B: torch.Tensor, start: int, stop: int, scratch: Scratch | None = None
+    ) -> torch.Tensor:
         """Rows of s B A."""
         expert = term.expert or 0
         if term.experts > 1 and term.expert is None:
             expert, block = start // self.change.block, self.change.block
             start, stop = start - expert * block, stop - expert * block
         rows = slice(term.first + start, term.first + stop)
-        product = (B[expert] @ A[expert][:, rows]).T if term.transposed else B[expert][rows] @ A[expert]
-        return product.mul_(term.scale)
+        left, right = (B[expert], A[expert][:, rows]) if term.transposed else (B[expert][rows], A[expert])
+        product = torch.mm(left, right, out=(scratch or Scratch()).empty("delta", (left.shape[0], right.shape[1])))
+        return (product.T if term.transposed else product).mul_(term.scale)
 
     def _column_lengths(self) -> torch.Tensor:
         """|W + s B A| along d_in, where d_in is what the rows are: squares summed in float64, since rows come a few at a time."""
