@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib.errors import CourseError
 from course_lib.export.source import SMALL, Step, check_base, merged, need, parameters
 from course_lib.files import appearing, check_out
-from course_lib.lora.folders import model_name
+from course_lib.lora.folders import TOKENIZER_FILES, model_name
 from course_lib.versions import versions
 
 if TYPE_CHECKING:
@@ -37,17 +37,6 @@ BOUND = 1e-3
 """How far onnxruntime's logits may be from torch's, both in float32."""
 INLINE = 10**9
 """Bytes of weights that still go into the graph's own file, which protobuf ends at 2 GB; more lie beside it in ``model.onnx.data``."""
-
-_COMPANIONS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "vocab*",
-    "merges.txt",
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ def export_onnx(
             program = _trace(model)
             program.save(folder / MODEL, external_data=4 * count > INLINE)
             del program
-            for pattern in _COMPANIONS:
+            for pattern in ("config.json", "generation_config.json", *TOKENIZER_FILES):
                 for file in source.glob(pattern):
                     shutil.copyfile(file, folder / file.name)
             on_step("verifying", 2, 3)

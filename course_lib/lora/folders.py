@@ -67,6 +67,17 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
     return {name: tensor for file in files for name, tensor in _header(file).items()}
 
 
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
+"""Patterns of what belongs to a tokenizer in a model's folder, whichever kind it is."""
+
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The types that models are merged into and exported from: what safetensors calls them, and torch."""
 

@@ -23,6 +23,7 @@ from course_lib.lora.folders import (
     BASE_MARK,
     DTYPES,
     MERGE_RECORD,
+    TOKENIZER_FILES,
     check_adapter,
     fingerprint,
     is_quantised,
@@ -48,8 +49,6 @@ SMALL = 2 * 10**9
 
 WORKING_MEMORY = 5 * 10**8
 """Bytes that a merge takes without its proof: libraries, and some chunks for each thread."""
-
-COMPANIONS = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt", "*.model")
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def _write_companions(layout: Layout, folder: Path, base: Path, adapters: list[P
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     files = [base / "generation_config.json"]
     if home := _tokenizer_home(base, adapters):
-        files += [file for pattern in COMPANIONS for file in home.glob(pattern)]
+        files += [file for pattern in TOKENIZER_FILES for file in home.glob(pattern)]
     files += [base / name for name in ("preprocessor_config.json", "processor_config.json")]
     for file in files:
         if file.is_file():
