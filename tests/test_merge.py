@@ -271,6 +271,22 @@ def test_what_is_proven_is_what_lies_on_disk(base, adapter, out, monkeypatch):
     refused(base, adapter, out, r"layers\.1\.mlp\.down_proj\.weight is not what PEFT")
 
 
+def test_threads_write_different_files(tmp_path: Path) -> None:
+    """The kernel lets one thread at a time write to a file: two at the same one took half as long again."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    tasks = [streaming._Copy(tmp_path, 0, file, number, 1) for file in (first, second) for number in range(3)]
+    line = streaming._Line(tasks)
+    a, b = line.take(), line.take()
+    assert (a.target, b.target) == (first, second)
+    assert not line.finished(a)
+    assert line.take() is tasks[1], "the file that nobody is at, from where it was left"
+    assert line.take().target == first, "both have one thread: the first goes on"
+    assert not line.finished(tasks[1])
+    assert line.finished(tasks[2]), "the first file is done"
+    line.close()
+    assert line.take() is None
+
+
 def test_an_adapter_of_nan_is_refused_even_without_proof(base, adapter, out):
     weights = load_file(adapter / "adapter_model.safetensors")
     next(iter(weights.values())).fill_(float("nan"))
