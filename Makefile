@@ -44,13 +44,14 @@ check: lint
 # One lesson at a time: two trainings on two cores hinder each other and take several times as long.
 # conftest.py blocks the network for all of it.
 test: lint
+	./install.sh $(BIN)/python -e '.[dev,export,grading,site,trackers]'
 	$(BIN)/pytest tests/ -m "not browser and not network"
 ifneq ($(LESSONS),)
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --timeout=600 $(LESSONS)
 endif
 
 test-browser: .venv/ready
-	./install.sh $(BIN)/python -e '.[dev,export,grading,browser,site]'
+	./install.sh $(BIN)/python -e '.[dev,export,grading,browser,site,trackers]'
 	$(BIN)/pytest tests/browser
 
 # What builds environments from an index, as Binder and Colab do: minutes of downloads.

@@ -158,6 +158,17 @@ def test_every_requirement_is_a_lower_bound_and_is_pinned(requirement: Requireme
     assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
 
 
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(300)
+def test_all_extras_install_together() -> None:
+    """One pin that another doesn't bear makes an extra that nobody can install."""
+    extras = ",".join(name for name in PYPROJECT["project"]["optional-dependencies"] if name != "gpu")
+    words = ["-m", "pip", "install", "--dry-run", "--quiet", "--constraint", "constraints.txt", f".[{extras}]"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 @pytest.mark.parametrize("python", ["3.11.0", "3.14.0"])
 def test_pinned_releases_install_on_every_python_we_promise(python: str) -> None:
     """One pin that needs 3.11.5 sends pip, on Debian's 3.11.2, into a search that ends after minutes, or never."""
