@@ -49,7 +49,9 @@ def marks(course: Path, student: str) -> tuple[float | None, ...]:
 
 
 def start(course: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "course_lib", "grade", NAME, "--course", str(course), "--jobs", "2", *more]
+    # A shell's background job ignores Ctrl-C, and so does what it starts: here it is to be heard, however the tests were started.
+    hears = "import signal, os, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", hears, "-m", "course_lib", "grade", NAME, "--course", str(course), "--jobs", "2", *more]
     return subprocess.Popen(
         command, cwd=Path(__file__).resolve().parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
