@@ -53,7 +53,7 @@ def many_table(found: dict) -> str:
         lines.append(
             f"| {name} | {run['steps']} | {run['final_loss']:.3f} | {run['seconds']:.1f} | {peak:.2f} | {run['apart']:.4f} |"
         )
-    return "\n".join([*lines, "", f"{found['device']}, torch {found['versions']['torch']}. Again: `{found['command']}`"])
+    return "\n".join([*lines, "", f"{found['device']}, torch {found['versions']['torch']}; {found['command']}. {found['noted']}"])
 
 
 def said_by(found: dict) -> str:
