@@ -79,7 +79,13 @@ def main() -> None:
                 metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
                 runs[out.name] = {key: metrics[key] for key in KEPT} | {"apart": apart(Path(work, f"{method}-one"), out)}
                 print(out.name, runs[out.name], flush=True)
-    found = {"command": f"python -m benchmarks.gpu_many --model {said.model}", "device": "2 GPUs", "noted": "", "versions": versions(), "runs": runs}
+    found = {
+        "command": f"python -m benchmarks.gpu_many --model {said.model}",
+        "device": "2 GPUs",
+        "noted": "",
+        "versions": versions(),
+        "runs": runs,
+    }
     said.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
