@@ -47,13 +47,11 @@ def memory_table(found: dict) -> str:
 
 def many_table(found: dict) -> str:
     """What the same training takes and gives on one GPU and on two."""
-    lines = ["| run | steps | last loss | seconds | peak of a GPU, GB | weights apart |", "|---|---|---|---|---|---|"]
+    lines = ["| run | steps | last loss | seconds | peak of a GPU, GB | weights apart | from |", "|---|---|---|---|---|---|---|"]
     for name, run in found["runs"].items():
-        peak = run["peak_memory_bytes"] / 1e9
-        lines.append(
-            f"| {name} | {run['steps']} | {run['final_loss']:.3f} | {run['seconds']:.1f} | {peak:.2f} | {run['apart']:.4f} |"
-        )
-    return "\n".join([*lines, "", f"{found['device']}, torch {found['versions']['torch']}; {found['command']}. {found['noted']}"])
+        figures = f"{run['steps']} | {run['final_loss']:.3f} | {run['seconds']:.1f} | {run['peak_memory_bytes'] / 1e9:.2f}"
+        lines.append(f"| {name} | {figures} | {run['apart']:.4f} | {run['beside']} |")
+    return "\n".join([*lines, "", f"{found['device']}, torch {found['versions']['torch']}. Again: `{found['command']}`"])
 
 
 def said_by(found: dict) -> str:

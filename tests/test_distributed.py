@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.gpu_many import FSDP
 from course_lib.errors import CourseError
-from course_lib.training import processes
+from course_lib.training import processes, sft
 from course_lib.training.config import TrainConfig
 from course_lib.training.runs import RunFolder
 from course_lib.training.sft import train
 
 CONFIG = TrainConfig(model="tiny", examples=48, batch_size=8, epochs=1)  # 6 steps
+TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -75,7 +77,34 @@ def test_sharding_without_gpus_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+@pytest.mark.parametrize(("change", "named"), [({"method": "qlora"}, "4-bit weights"), ({"ewc": 1.0}, "EWC holds on to")])
+def test_what_cannot_be_sharded_is_refused(tmp_path, monkeypatch, change, named):
+    """Seen on two GPUs: QLoRA under FSDP ended in a traceback."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(CourseError, match=named):
+        train(CONFIG.with_changes(**change), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sharded_model_is_loaded_beside_the_gpus(tmp_path, monkeypatch):
+    """Loaded onto each GPU in full, as it was, a model had to fit each one before it was shared out."""
+
+    class Seen(Exception):
+        pass
+
+    def load_model(*arguments, where, **options):
+        raise Seen(where)
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(sft, "check_launch", lambda: None)
+    monkeypatch.setattr(sft, "load_model", load_model)
+    with pytest.raises(Seen, match="cpu"):
+        train(CONFIG, tmp_path / "run", progress=False)
+
+
+@TWO_GPUS
 def test_one_process_takes_one_gpu_and_its_batch(tmp_path):
     assert train(CONFIG, tmp_path / "run", progress=False).metrics["steps"] == 6
 
@@ -129,15 +158,18 @@ def test_one_process_a_gpu(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_and_go_on(tmp_path):
+@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=TWO_GPUS)])
+def test_two_processes_stop_and_go_on(tmp_path, sharded):
     """Ctrl-C as a launcher hands it on: both processes end after the same step, with one checkpoint that two can resume."""
     import signal
     import time
 
+    (tmp_path / "fsdp.yaml").write_text(FSDP)
+    launcher = ["accelerate.commands.launch", "--config_file", str(tmp_path / "fsdp.yaml"), "-m"] if sharded else TORCHRUN
     config = CONFIG.with_changes(examples=400)
     file, out = tmp_path / "run.toml", tmp_path / "run"
     file.write_text(config.to_toml())
-    words = [sys.executable, "-m", *TORCHRUN, "course_lib", "train", "--config", str(file), "--out", str(out)]
+    words = [sys.executable, "-m", *launcher, "course_lib", "train", "--config", str(file), "--out", str(out)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     deadline = time.monotonic() + 150
     while not list(out.glob("checkpoints/*/complete")):
@@ -148,7 +180,7 @@ def test_two_processes_stop_and_go_on(tmp_path):
     _, errors = process.communicate(timeout=100)
     assert process.returncode != 0
     assert errors.count("go on with: course train --resume") == 1
-    done = launched(TORCHRUN, config, out, "--resume")
+    done = launched(launcher, config, out, "--resume")
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["resumed"]

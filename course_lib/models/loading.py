@@ -120,13 +120,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None) -> PreTrainedModel:
+def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None, where: str | None = None) -> PreTrainedModel:
     """A causal language model from a local folder, in evaluation mode, on the GPU if there is one.
 
     Args:
         folder: a model folder (see `resolve`).
         four_bit: quantise the linear layers to NF4 with double quantisation as they are loaded (QLoRA, Dettmers et al. 2023).
-        dtype: of weights and arithmetic; by default ``bfloat16`` on a GPU and ``float32`` on a CPU.
+        dtype: of weights and arithmetic; by default ``bfloat16`` on a machine with a GPU and ``float32`` on another.
+        where: ``cpu`` to keep it off the GPU there is.
 
     Raises:
         CourseError: the folder is incomplete, the model does not fit into memory, or this CPU gets its 4-bit weights wrong.
@@ -135,8 +136,8 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     quiet()
-    where = device()
-    kind = getattr(torch, dtype or ("bfloat16" if where == "cuda" else "float32"))
+    kind = getattr(torch, dtype or ("bfloat16" if device() == "cuda" else "float32"))
+    where = where or device()
     quantise = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=kind
     )

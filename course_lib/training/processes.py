@@ -23,6 +23,11 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_sharded() -> bool:
+    """Whether accelerate's config asks for FSDP, which holds a part of the model in each process."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
+
+
 def per_process(batch_size: int) -> int:
     """This process's part of a batch, which is always that of all processes together: one config, one result, on any number of them.
 
@@ -52,7 +57,7 @@ def check_launch() -> None:
             f"accelerate was asked for {wanted} processes and started one, which is what --cpu does: start them with "
             f"{REMEDY.format(wanted)} or give accelerate a config file with distributed_type: MULTI_GPU and use_cpu: true"
         )
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
+    sharded = is_sharded()
     if sharded and os.environ.get("FSDP_VERSION", "1") != "2":
         raise CourseError(
             "FSDP of version 1 saves adapters without their weights: write fsdp_version: 2 into accelerate's config file"

@@ -25,7 +25,16 @@ from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
 from course_lib.training.config import ALL_LINEAR, TrainConfig
-from course_lib.training.processes import any_of, check_launch, is_main, main_first, per_process, wait_for_all, world_size
+from course_lib.training.processes import (
+    any_of,
+    check_launch,
+    is_main,
+    is_sharded,
+    main_first,
+    per_process,
+    wait_for_all,
+    world_size,
+)
 from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
 from course_lib.training.trackers import check_tracker, tracker_folders
 from course_lib.versions import versions
@@ -100,6 +109,11 @@ def train(
     """
     folder = RunFolder(Path(out))
     check_launch()
+    if is_sharded() and (config.method == "qlora" or config.ewc):
+        raise CourseError(
+            f"FSDP does not shard {'4-bit weights' if config.method == 'qlora' else 'what EWC holds on to'} here: "
+            "start without it (torchrun holds a whole model on each GPU), or choose --method lora or full without EWC"
+        )
     progress = progress and is_main()
     with main_first():
         if resume:
@@ -114,7 +128,8 @@ def train(
         rows += general_rows_of(config, round(config.replay * len(rows)))
         check_lengths(rows, tokenizer, config.max_length)
         dtype = None if config.precision == "auto" else config.precision
-        model = load_model(base, four_bit=config.method == "qlora", dtype=dtype)
+        # FSDP takes each layer's share to the GPUs by itself: the whole model needs to fit none of them.
+        model = load_model(base, four_bit=config.method == "qlora", dtype=dtype, where="cpu" if is_sharded() else None)
         _check_targets(model, config)
         if is_main():
             if not resume:
@@ -149,8 +164,7 @@ def train(
             if "loss" in entry
         ]
         weights = folder.weights(config.method)
-        # Where the model is sharded, every process has to give its part.
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+        state = _gathered(trainer) if is_sharded() else None
         if is_main():
             save_whole(weights, lambda path: _save(trained, tokenizer, path, base, config, state))
             write_whole(folder.curve_file, "".join(json.dumps(point) + "\n" for point in curve))
@@ -186,6 +200,14 @@ def _speed_up(trainer: Any, config: TrainConfig, stack: ExitStack) -> list[str]:
 
     wanted = PIECES if not trainer.is_fsdp_enabled else tuple(piece for piece in PIECES if piece != "adapter")
     return stack.enter_context(fast_kernels(trainer.model, wanted))
+
+
+def _gathered(trainer: SFTTrainer) -> dict[str, Any]:
+    """The trained weights of a sharded model in full, for the main process; every process has to call it and give its part."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    return get_model_state_dict(trainer.model, options=options)
 
 
 def _save(
@@ -343,7 +365,8 @@ def sft_trainer(
 
         TRL's own head never holds all logits at once and also measures entropy and top-1 accuracy at every position. That saves
         memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``). Under the fast
-        preset it is the model's own as well, by then Liger's, which holds no logits either and computes them once.
+        preset it is the model's own as well, by then Liger's, which holds no logits either and computes them once. So it is
+        under FSDP, which must see the head's forward pass to have its weights there.
         """
 
         penalty: ewc.Penalty | None = None
@@ -353,10 +376,17 @@ def sft_trainer(
             """Tokens of all steps and processes, padding apart."""
             return int(self.accelerator.reduce(torch.as_tensor(self.seen, device=self.accelerator.device)))
 
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            if not is_sharded():
+                super().save_model(output_dir, _internal_call)
+                return
+            # The trainer's own way gathers the frozen weights as well at each checkpoint, only to leave them out: 13 s at 8B.
+            self._save(output_dir, state_dict=_gathered(self))
+
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
             mask = inputs.get("attention_mask")
             self.seen = self.seen + (inputs["input_ids"].numel() if mask is None else mask.sum())
-            compute = SFTTrainer.compute_loss if on_gpu and not fast else Trainer.compute_loss
+            compute = SFTTrainer.compute_loss if on_gpu and not fast and not is_sharded() else Trainer.compute_loss
             result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result

@@ -4,6 +4,7 @@ Nothing held out for measuring ever enters it (`skills.is_held_out`), and no cla
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from random import Random
 
 from course_lib.world import contracts, skills
@@ -171,13 +172,18 @@ def practice(skill: str, count: int, seed: int = 0) -> list[Question]:
         KeyError: for a skill that the world does not have.
     """
     rng = Random(f"practice {skill} {seed}")
-    asked = {question.prompt for question in probe(skill, 200, seed)}
+    asked = _asked(skill, seed) if count else ()
     questions: dict[str, Question] = {}
     while len(questions) < count:
         question = _fresh(rng, skill)
         if question.prompt not in asked:
             questions.setdefault(question.prompt, question)
     return list(questions.values())
+
+
+@cache
+def _asked(skill: str, seed: int) -> frozenset[str]:
+    return frozenset(question.prompt for question in probe(skill, 200, seed))
 
 
 def legal_questions(split: str, count: int, seed: int = 0) -> list[Question]:
