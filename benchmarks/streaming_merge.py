@@ -3,8 +3,8 @@
     python -m benchmarks.streaming_merge --work FOLDER [--rounds 3]
 
 Makes 16 GB of random weights in four bfloat16 shards, and rank-16 adapters for q, k, v, o and for all linear layers. Then in turn, over
-several rounds, each in a process of its own: ``cp -r``; ``cp -r`` flushed to disk, as a merge is; `course_lib.lora.merge` without its
-proof; and PEFT's from_pretrained, merge_and_unload, save_pretrained. The inputs are read once before each run, so the page cache is as warm as memory
+several rounds, each in a process of its own: ``cp -r``; ``cp -r`` flushed to disk, as a merge is; and `course_lib.lora.merge` without its
+proof. At the end PEFT's from_pretrained, merge_and_unload, save_pretrained, twice. The inputs are read once before each run, so the page cache is as warm as memory
 allows. Needs 33 GB of disk at a time.
 
 Memory is sampled 20 times a second: ``max_rss`` counts file pages that a process has mapped, ``anonymous`` what it holds of its own.
@@ -48,7 +48,7 @@ def make_base(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from course_lib.lora.shards import lay_out, opened, shard_names, write_from, write_index
+    from course_lib.lora.shards import lay_out, made, shard_names, write_index
     from course_lib.lora.updates import bytes_of
     from course_lib.models.shapes import shape
 
@@ -63,15 +63,15 @@ def make_base(folder: Path) -> None:
     size = sum(2 * tensor.numel() for tensor in model.state_dict().values())
     slots, starts = lay_out(folder, wanted, shard_names(wanted, size // SHARDS + 2**28))
     noise = (torch.randn(2**24, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
-    with opened(starts, os.O_RDWR | os.O_CREAT) as files:
+    with made(starts) as files:
         for file, header in starts.items():
-            write_from(files[file], memoryview(header), 0)
+            files[file].write(memoryview(header), 0)
         for number, (name, slot) in enumerate(slots.items()):
             count = slot.size // 2
             repeated = noise.roll(number * 9973).repeat(-(-count // len(noise)))[:count]
             if name.endswith("norm.weight"):
                 repeated = torch.ones(count, dtype=torch.bfloat16)
-            write_from(files[slot.file], bytes_of(repeated), slot.start)
+            files[slot.file].write(bytes_of(repeated), slot.start)
     write_index(folder, slots)
 
 
@@ -159,20 +159,26 @@ def main() -> None:
         arguments = [str(base), str(options.work / name), str(out)]
         arms[f"PEFT, {name}"] = ([sys.executable, "-c", PEFT, *arguments], False)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
-    for _ in range(options.rounds):
-        for name, (command, flush) in arms.items():
-            if name.startswith("PEFT") and len(runs[name]) >= 2:
-                continue
-            warm(base)
-            runs[name].append(run(command, out, flush))
-            print(name, {key: round(value, 2) for key, value in runs[name][-1].items()}, flush=True)
-            keep(runs, base)
+    for name in order(list(arms), options.rounds):
+        command, flush = arms[name]
+        warm(base)
+        runs[name].append(run(command, out, flush))
+        print(name, {key: round(value, 2) for key, value in runs[name][-1].items()}, flush=True)
+        keep(runs, base)
+
+
+def order(arms: list[str], rounds: int) -> list[str]:
+    """The arms by turns, each round begun by another; PEFT's, after which memory is swept empty, twice at the end."""
+    slow = [name for name in arms if name.startswith("PEFT")]
+    quick = [name for name in arms if name not in slow]
+    turned = [quick[number % len(quick) :] + quick[: number % len(quick)] for number in range(rounds)]
+    return [name for turn in turned for name in turn] + 2 * slow
 
 
 def table(results: dict) -> str:
     """The medians as a table in Markdown, which docs/merging.md holds."""
-    rows = ["| route | seconds | times `cp -r` | max RSS, GB | anonymous, GB |", "|---|---|---|---|---|"]
-    copy = results["medians"]["cp -r"]["seconds"]
+    rows = ["| route | seconds | times the flushed copy | max RSS, GB | anonymous, GB |", "|---|---|---|---|---|"]
+    copy = results["medians"]["cp -r, flushed"]["seconds"]
     for name, found in results["medians"].items():
         memory = [f"{found[key] / 1e9:.2f}" for key in ("max_rss", "anonymous")]
         rows.append(f"| {name} | {found['seconds']:.1f} | {found['seconds'] / copy:.2f} | " + " | ".join(memory) + " |")

@@ -273,6 +273,10 @@ def _course_folder(course: Path | None) -> Path:
     return folder.resolve()
 
 
+JUPYTER = Path(__file__).parent / "notebook" / "jupyter"
+"""Configuration for `course lab` alone, laid out as Jupyter looks for it."""
+
+
 def lab(options: argparse.Namespace) -> int:
     from course_lib.notebook.syllabus import lessons_folder
 
@@ -282,6 +286,8 @@ def lab(options: argparse.Namespace) -> int:
     start = sorted(root.glob("lessons/00_*.ipynb"))[0].relative_to(root)
     arguments = ["-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{start.as_posix()}"]
     arguments += [f"--ContentsManager.hide_globs={name}" for name in ("source", "answers", "__pycache__", "*.part")]  # solutions
+    # Instructors have nbgrader's menus in their course's folder; in a learner's Lab they would lead nowhere.
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(JUPYTER), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--allow-root")
     if options.no_browser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from course_lib.errors import CourseError
@@ -38,6 +40,7 @@ def open_gradebook(course: Path) -> Iterator[Gradebook]:
         CourseError: nbgrader is not installed, or the file is no gradebook.
     """
     try:
+        _postpone("nbgrader")
         with _left_out("rfc3987_syntax"):
             from nbgrader.api import Gradebook
         from sqlalchemy.exc import DatabaseError, SAWarning
@@ -62,6 +65,26 @@ def open_gradebook(course: Path) -> Iterator[Gradebook]:
             yield book
     finally:
         book.close()
+
+
+class _Postponed(ModuleType):
+    """A package whose own code runs when something of it is asked for, not when one of its modules is."""
+
+    def __getattr__(self, name: str) -> Any:
+        special = name.startswith("__") and name != "__version__"  # what the import system looks for
+        if special or importlib.util.find_spec(f"{self.__name__}.{name}"):
+            raise AttributeError(name)
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        self.__spec__.loader.exec_module(self)  # type: ignore[union-attr]
+        return getattr(self, name)
+
+
+def _postpone(package: str) -> None:
+    """Let a package's modules be imported without what its own code takes along: with nbgrader's, all its apps and server extensions."""
+    if package not in sys.modules and (spec := importlib.util.find_spec(package)):
+        module = importlib.util.module_from_spec(spec)
+        module.__class__ = _Postponed
+        sys.modules[package] = module
 
 
 @contextlib.contextmanager

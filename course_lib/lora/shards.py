@@ -2,16 +2,22 @@
 
 A safetensors file is 8 bytes of length, a JSON header of that length, then the tensors' bytes back to back. So a file's layout is
 known before its first tensor is computed, and tensors may be written in any order, by several threads. Nothing here holds a tensor.
+
+Files are written past the page cache where the system offers it (O_DIRECT on Linux): a kernel that copies 16 GB into its cache, and
+throws other pages out for them, is busy for longer than the disk. This needs offsets and addresses at whole blocks, so headers are
+filled up to one, and tensors that aren't whole blocks come last in a file.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
+import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,7 +29,13 @@ ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16"
 """Bytes a number, for each type of safetensors' that a merge can write or pass on."""
 
 PIECE = 2**26
-"""Bytes copied at once: between two pieces a copy can be stopped, and progress shown."""
+"""Bytes written or copied by one call: between two pieces a copy can be stopped, and progress shown."""
+
+COPIED = 2**22
+"""Bytes that pass by in one piece where a copy isn't the kernel's."""
+
+BLOCK = 4096
+"""Bytes that offsets, lengths and addresses must be multiples of to be written past the page cache."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ def lay_out(
     slots, starts = {}, {}
     for file in dict.fromkeys(files.values()):
         # Wide types first, as safetensors itself does, so that every tensor starts at a multiple of its item's size.
-        inside = sorted((name for name in wanted if files[name] == file), key=lambda name: -ITEM_BYTES[wanted[name][0]])
+        inside = sorted((name for name in wanted if files[name] == file), key=lambda name: _place(*wanted[name]))
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         offset, offsets = 0, {}
         for name in inside:
@@ -89,11 +101,16 @@ def lay_out(
             header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
             offsets[name], offset = offset, end
         text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
+        text += b" " * (-(8 + len(text)) % BLOCK)
         starts[folder / file] = len(text).to_bytes(8, "little") + text
         for name, place in offsets.items():
             slots[name] = Slot(folder / file, *wanted[name], start=8 + len(text) + place)
     return slots, starts
+
+
+def _place(dtype: str, shape: tuple[int, ...]) -> tuple[int, bool]:
+    """The order of tensors in a file: wide types first, then those of whole blocks."""
+    return -ITEM_BYTES[dtype], prod(shape) * ITEM_BYTES[dtype] % BLOCK != 0
 
 
 def write_index(folder: Path, slots: Mapping[str, Slot]) -> None:
@@ -123,6 +140,75 @@ def opened(files: Iterable[Path], flags: int) -> Iterator[dict[Path, int]]:
             os.close(descriptor)
 
 
+class Target:
+    """A file that several threads write in place, each some of its bytes."""
+
+    def __init__(self, file: Path) -> None:
+        """Make the file.
+
+        Raises:
+            FileExistsError: it is there already.
+        """
+        self._plain = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        self._direct: int | None = None
+        self._descriptors = [self._plain]
+        if hasattr(os, "O_DIRECT"):
+            with suppress(OSError):  # a file system without it
+                self._direct = os.open(file, os.O_WRONLY | os.O_DIRECT)
+                self._descriptors.append(self._direct)
+
+    @property
+    def past_cache(self) -> bool:
+        """Whether whole blocks are written past the page cache."""
+        return self._direct is not None
+
+    def write(self, buffer: memoryview, offset: int) -> None:
+        """Write a buffer's bytes from ``offset`` on."""
+        direct = self._direct
+        if direct is not None and not (offset % BLOCK or len(buffer) % BLOCK or _address(buffer) % BLOCK):
+            try:
+                while buffer and len(buffer) % BLOCK == 0:  # a full disk cuts short, and says why only when asked again
+                    count = os.pwrite(direct, buffer[:PIECE], offset)
+                    buffer, offset = buffer[count:], offset + count
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._direct = None  # some file systems open such a file, and then don't write it
+        while buffer:
+            count = _write(self._plain, buffer, offset)
+            buffer, offset = buffer[count:], offset + count
+
+    def copy(self, source: int, start: int, place: int, size: int) -> int | None:
+        """Copy bytes from another file inside the kernel: how many were, or None where it doesn't offer that."""
+        return _copy_in_kernel(source, start, self._plain, place, size)
+
+    def resize(self, size: int) -> None:
+        """Make the file ``size`` bytes long."""
+        os.truncate(self._plain, size)
+
+    def flush(self) -> None:
+        """Wait until all is on disk."""
+        os.fsync(self._plain)
+
+    def close(self) -> None:
+        """Close the file."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+@contextmanager
+def made(files: Iterable[Path]) -> Iterator[dict[Path, Target]]:
+    """New files to write, closed at the end of the block."""
+    targets: dict[Path, Target] = {}
+    try:
+        for file in dict.fromkeys(files):
+            targets[file] = Target(file)
+        yield targets
+    finally:
+        for target in targets.values():
+            target.close()
+
+
 def read_into(descriptor: int, buffer: memoryview, offset: int, file: Path) -> None:
     """Fill a buffer with a file's bytes from ``offset`` on. Several threads may read one file.
 
@@ -136,11 +222,9 @@ def read_into(descriptor: int, buffer: memoryview, offset: int, file: Path) -> N
         buffer, offset = buffer[count:], offset + count
 
 
-def write_from(descriptor: int, buffer: memoryview, offset: int) -> None:
-    """Write a buffer's bytes into a file from ``offset`` on. Several threads may write one file."""
-    while buffer:
-        count = _write(descriptor, buffer, offset)
-        buffer, offset = buffer[count:], offset + count
+def _address(buffer: memoryview) -> int:
+    """Where a buffer lies in memory; for one that can't be written, as of `bytes`, an odd number, which suits nothing."""
+    return 1 if buffer.readonly else ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 _SEEK = threading.Lock()
@@ -165,14 +249,14 @@ def _write(descriptor: int, buffer: memoryview, offset: int) -> int:
 
 
 def copy_bytes(
-    source: int, start: int, target: int, place: int, size: int, file: Path, on_bytes: Callable[[int], object]
+    source: int, start: int, target: Target, place: int, size: int, file: Path, on_bytes: Callable[[int], object]
 ) -> None:
-    """Copy bytes from file to file inside the kernel where it can, which is what ``cp`` does: they never enter this process.
+    """Copy bytes from file to file: past the page cache if the target takes them so, else inside the kernel where it can.
 
     Args:
         source: descriptor to read.
         start: offset of the first byte there.
-        target: descriptor to write.
+        target: file to write.
         place: offset of the first byte there.
         size: bytes to copy.
         file: what ``source`` is called, for the error.
@@ -181,15 +265,14 @@ def copy_bytes(
     Raises:
         CourseError: the source ends before.
     """
-    done = 0
+    done, buffer = 0, memoryview(mmap.mmap(-1, COPIED))  # at whole blocks, as a `Target` wants it
+    blocks = size // BLOCK * BLOCK if target.past_cache and place % BLOCK == 0 else 0
     while done < size:
-        piece = min(PIECE, size - done)
-        count = _copy_in_kernel(source, start + done, target, place + done, piece)
+        count = None if done < blocks else target.copy(source, start + done, place + done, min(PIECE, size - done))
         if count is None:
-            buffer = memoryview(bytearray(min(piece, 2**22)))
-            read_into(source, buffer, start + done, file)
-            write_from(target, buffer, place + done)
-            count = len(buffer)
+            count = min(COPIED, (blocks if done < blocks else size) - done)
+            read_into(source, buffer[:count], start + done, file)
+            target.write(buffer[:count], place + done)
         elif count == 0:
             raise CourseError(f"{file} ended before its time: copy or download it again, and leave it alone while it is merged")
         done += count

@@ -18,8 +18,8 @@ import torch
 
 from course_lib.errors import CourseError
 from course_lib.lora.layout import Layout
-from course_lib.lora.shards import ITEM_BYTES, PIECE, Slot, copy_bytes, lay_out, opened, shard_names, write_from, write_index
-from course_lib.lora.updates import DTYPES, Change, Scratch, bytes_of, rows_of
+from course_lib.lora.shards import ITEM_BYTES, PIECE, Slot, Target, copy_bytes, lay_out, made, opened, shard_names, write_index
+from course_lib.lora.updates import DTYPES, Change, Scratch, bytes_of, rows_of, whole_blocks
 
 SHARE = 2**25
 """Numbers of one tensor that a thread takes on at once; what is larger, several threads share."""
@@ -107,7 +107,7 @@ def _tasks(layout: Layout, slots: Mapping[str, Slot]) -> Iterator[_Copy | _Share
             pending = None
         change = change or Change(source.shape, source)
         rows, width = rows_of(slot.shape)
-        step = max(1, SHARE // max(1, width))
+        step = whole_blocks(SHARE, width)
         for start in range(0, rows, step):
             yield _Share(name, change, slot, start, min(rows, start + step))
     if pending:
@@ -145,10 +145,10 @@ def write_model(
     sources = {task.source if isinstance(task, _Copy) else task.change.source.file for task in tasks}
     job = _Job(on_bytes)
     threads = torch.get_num_threads()
-    with opened(starts, os.O_RDWR | os.O_CREAT | os.O_EXCL) as targets, opened(sources, os.O_RDONLY) as inputs:
+    with made(starts) as targets, opened(sources, os.O_RDONLY) as inputs:
         for file, header in starts.items():
-            write_from(targets[file], memoryview(header), 0)
-            os.truncate(targets[file], max(slot.start + slot.size for slot in slots.values() if slot.file == file))
+            targets[file].write(memoryview(header), 0)
+            targets[file].resize(max(slot.start + slot.size for slot in slots.values() if slot.file == file))
         line, flusher, flushes = _Line(tasks), ThreadPoolExecutor(1), []
         number = workers or min(8, os.cpu_count() or 1)
         pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
@@ -157,7 +157,7 @@ def write_model(
             while (task := line.take()) is not None:
                 job.run(task, inputs, targets)
                 if line.finished(task):
-                    flushes.append(flusher.submit(os.fsync, targets[task.target]))
+                    flushes.append(flusher.submit(targets[task.target].flush))
 
         try:
             waiting = {pool.submit(work) for _ in range(number)}
@@ -230,7 +230,7 @@ class _Job:
         if self.stopped.is_set():
             raise InterruptedError("the merge was stopped")
 
-    def run(self, task: _Copy | _Share, inputs: Mapping[Path, int], targets: Mapping[Path, int]) -> None:
+    def run(self, task: _Copy | _Share, inputs: Mapping[Path, int], targets: Mapping[Path, Target]) -> None:
         """Do one task."""
         if isinstance(task, _Copy):
             target = targets[task.target]
@@ -244,7 +244,7 @@ class _Job:
                 W = work.merged(descriptor, start, stop, scratch)
                 _check_range(task.name, W, dtype)
                 numbers = scratch.empty("merged", tuple(W.shape), dtype).copy_(W)
-            write_from(targets[slot.file], bytes_of(numbers), slot.start + start * width * dtype.itemsize)
+            targets[slot.file].write(bytes_of(numbers), slot.start + start * width * dtype.itemsize)
             self.count(numbers.nbytes)
 
 

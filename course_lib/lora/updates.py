@@ -16,14 +16,14 @@ import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import prod
+from math import gcd, prod
 
 import torch
 
 from course_lib.errors import CourseError
 from course_lib.lora import nf4
 from course_lib.lora.folders import Stored
-from course_lib.lora.shards import opened, read_into
+from course_lib.lora.shards import BLOCK, opened, read_into
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Safetensors' types of the numbers that a merge can compute with."""
@@ -45,7 +45,8 @@ class Scratch:
         """A tensor like `torch.empty`'s, whose memory the next one for the same use takes over."""
         count, held = prod(shape), self._buffers.get(use)
         if held is None or held.dtype != dtype or len(held) < count:
-            held = self._buffers[use] = torch.empty(count, dtype=dtype)
+            fresh = torch.empty(count + BLOCK // dtype.itemsize, dtype=dtype)
+            held = self._buffers[use] = fresh[-fresh.data_ptr() % BLOCK // dtype.itemsize :]  # at a block, for `shards.Target`
         return held[:count].view(shape)
 
 
@@ -77,6 +78,12 @@ def load(stored: Stored) -> torch.Tensor:
 def rows_of(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many rows a tensor has, and how long they are."""
     return (prod(shape[:-1]), shape[-1]) if len(shape) > 1 else (1, prod(shape))
+
+
+def whole_blocks(size: int, width: int) -> int:
+    """How many rows of ``width`` numbers make about ``size`` numbers: such that their bytes are whole blocks, if that many fit."""
+    rows, step = max(1, size // max(1, width)), BLOCK // gcd(BLOCK, max(1, width))
+    return rows // step * step or rows
 
 
 @dataclass
@@ -130,7 +137,7 @@ class Change:
 
     def chunks(self, start: int, stop: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
         """Cut rows ``start`` to ``stop`` into pieces of about ``size`` numbers."""
-        rows = max(1, size // rows_of(self.shape)[1])
+        rows = whole_blocks(size, rows_of(self.shape)[1])
         while start < stop:
             end = min(stop, start + rows, (start // self.block + 1) * self.block)
             yield start, end

@@ -3,6 +3,7 @@
 Every lesson is opened with its stored outputs, and lesson 00 is run; with COURSE_RUN_ALL_LESSONS=1 all of them are (12 minutes).
 """
 
+import importlib.util
 import json
 import os
 import urllib.request
@@ -141,6 +142,16 @@ def test_links_lead_on_and_back(lab: Lab, page: "sync_api.Page") -> None:
     for lesson, name in (("03 Four-bit training", "03"), ("02 LoRA's arithmetic", "02")):
         page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-MarkdownOutput").first.get_by_role("link", name=lesson).click()
         page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) h1", has_text=name).wait_for()
+
+
+def test_a_learners_menus_hold_nothing_of_the_instructors(lab: Lab, page: "sync_api.Page") -> None:
+    assert importlib.util.find_spec("nbgrader")  # without it the test would prove nothing
+    lab.open(page, "02")
+    menus = page.locator(".jp-MenuBar, .lm-MenuBar").first.inner_text()
+    assert "Kernel" in menus
+    assert "nbgrader" not in menus.lower()
+    assert page.get_by_role("button", name="Validate").count() == 0
+    assert page.evaluate("window.jupyterapp.commands.listCommands().filter(name => name.startsWith('nbgrader'))") == []
 
 
 def test_the_table_of_contents_lists_the_sections(lab: Lab, page: "sync_api.Page") -> None:

@@ -335,3 +335,22 @@ def test_dask_grades_alike_and_a_killed_worker_loses_nothing(course: Path) -> No
     for name, kind in kinds.items():
         assert marks(course, name) == kind.scores
     assert all(marks(course, f"s{number}") == FULL for number in range(8))
+
+
+def test_the_gradebook_comes_without_nbgraders_apps(tmp_path):
+    """They take a second to import, and grading needs none; whoever asks for the package itself still gets all of it."""
+    code = """
+import sys
+from pathlib import Path
+from course_lib.grading.writer import open_gradebook
+with open_gradebook(Path(sys.argv[1])) as book:
+    book.add_student("ada")
+assert "nbgrader.apps" not in sys.modules
+import nbgrader
+from nbgrader.api import Gradebook
+assert nbgrader.api.Gradebook is Gradebook is type(book)
+assert nbgrader.__version__ and nbgrader._jupyter_labextension_paths()
+assert "nbgrader.apps" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
