@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import importlib.util
 import json
-import os
 import shutil
 import sqlite3
 import sys
@@ -42,21 +41,17 @@ def open_gradebook(course: Path) -> Iterator[Gradebook]:
     try:
         _postpone("nbgrader")
         with _left_out("rfc3987_syntax"):
-            from nbgrader.api import Gradebook
+            from nbgrader import api
         from sqlalchemy.exc import DatabaseError, SAWarning
     except ImportError:
         raise CourseError('grading needs nbgrader: pip install "fine-tuning-lora-measured[grading]"') from None
-    # nbgrader calls alembic through the PATH, where an environment that isn't activated has none.
-    path = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    api.get_alembic_version = _newest_schema
     try:
-        book = patiently(lambda: Gradebook(f"sqlite:///{course / DATABASE}"))
+        book = patiently(lambda: api.Gradebook(f"sqlite:///{course / DATABASE}"))
         book.db.remove()
         book.db.configure(expire_on_commit=False)  # cells and points are read once, not again for each student
     except DatabaseError as error:
         raise CourseError(f"{course / DATABASE} is no gradebook of nbgrader's ({error.orig}): restore it from a backup") from None
-    finally:
-        os.environ["PATH"] = path
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings(
@@ -65,6 +60,22 @@ def open_gradebook(course: Path) -> Iterator[Gradebook]:
             yield book
     finally:
         book.close()
+
+
+def _newest_schema() -> str:
+    """What nbgrader writes into a new gradebook, to know it again: the newest revision of its tables.
+
+    It starts the command alembic to hear it, which takes two seconds and must be on the PATH.
+    """
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_DIR)
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert head is not None
+    return head
 
 
 class _Postponed(ModuleType):

@@ -354,3 +354,23 @@ assert "nbgrader.apps" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_new_gradebook_is_of_the_revision_that_nbgrader_itself_would_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    heads = subprocess.run(
+        ["alembic", "-c", "alembic.ini", "heads"], cwd=_nbgraders_alembic(tmp_path), capture_output=True, text=True
+    )
+    monkeypatch.setenv("PATH", "")
+    with open_gradebook(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "gradebook.db") as book:
+        ((revision,),) = book.execute("SELECT version_num FROM alembic_version")
+    assert revision == heads.stdout.split()[0]
+
+
+def _nbgraders_alembic(folder):
+    from nbgrader.dbutil import write_alembic_ini
+
+    write_alembic_ini(str(folder / "alembic.ini"))
+    return folder
