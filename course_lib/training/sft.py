@@ -198,7 +198,7 @@ def _speed_up(trainer: Any, config: TrainConfig, stack: ExitStack) -> list[str]:
         return ["fused kernels, attention by document and the fused adapter, which need an NVIDIA GPU"]
     from course_lib.training.fast import PIECES, fast_kernels
 
-    wanted = PIECES if not trainer.is_fsdp_enabled else tuple(piece for piece in PIECES if piece != "adapter")
+    wanted = PIECES if not is_sharded() else tuple(piece for piece in PIECES if piece != "adapter")
     return stack.enter_context(fast_kernels(trainer.model, wanted))
 
 
