@@ -92,7 +92,7 @@ def lay_out(
     slots, starts = {}, {}
     for file in dict.fromkeys(files.values()):
         # Wide types first, as safetensors itself does, so that every tensor starts at a multiple of its item's size.
-        inside = sorted((name for name in wanted if files[name] == file), key=lambda name: _place(*wanted[name]))
+        inside = sorted((name for name in wanted if files[name] == file), key=lambda name: _order(*wanted[name]))
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         offset, offsets = 0, {}
         for name in inside:
@@ -108,7 +108,7 @@ def lay_out(
     return slots, starts
 
 
-def _place(dtype: str, shape: tuple[int, ...]) -> tuple[int, bool]:
+def _order(dtype: str, shape: tuple[int, ...]) -> tuple[int, bool]:
     """The order of tensors in a file: wide types first, then those of whole blocks."""
     return -ITEM_BYTES[dtype], prod(shape) * ITEM_BYTES[dtype] % BLOCK != 0
 

@@ -1,4 +1,4 @@
-"""A merged model's files, written tensor by tensor: what stays is copied inside the kernel, what changes passes by in chunks.
+"""A merged model's files, written tensor by tensor: what stays is copied as it is, what changes passes by in chunks.
 
 Each thread holds one chunk of a few MB, whatever the model's size. Reading, computing and writing of different chunks overlap, and
 a file is flushed to disk while the next one is being written.

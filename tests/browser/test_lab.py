@@ -1,6 +1,6 @@
 """The lessons in JupyterLab itself, as `course lab` starts it.
 
-Every lesson is opened with its stored outputs, and lesson 00 is run; with COURSE_RUN_ALL_LESSONS=1 all of them are (12 minutes).
+Every lesson is opened with its stored outputs, and lesson 00 is run; with COURSE_RUN_ALL_LESSONS=1 all of them are (20 minutes on two cores).
 """
 
 import importlib.util
@@ -194,7 +194,10 @@ def test_a_learner_runs_lesson_00_answers_its_quiz_and_sees_the_progress(lab: La
     page.screenshot(path=SHOTS / "lab_00_progress.png")
 
 
-@pytest.mark.skipif(not os.environ.get("COURSE_RUN_ALL_LESSONS"), reason="COURSE_RUN_ALL_LESSONS=1 runs them: 12 minutes")
+@pytest.mark.skipif(
+    not os.environ.get("COURSE_RUN_ALL_LESSONS"),
+    reason="nbval runs the same cells; COURSE_RUN_ALL_LESSONS=1 runs them in Lab: 20 minutes more",
+)
 @pytest.mark.timeout(900)
 @in_light_alone
 @pytest.mark.parametrize("lesson", sorted(lessons())[1:])
