@@ -10,6 +10,7 @@ from textwrap import fill
 
 from matplotlib.ticker import MultipleLocator
 
+from benchmarks import gpu_many
 from benchmarks.gpu_training import ARMS
 from benchmarks.memory_peaks import LESSON, results_file
 from course_lib.models.memory import GIB
@@ -46,7 +47,7 @@ def memory_table(found: dict) -> str:
 
 
 def many_table(found: dict) -> str:
-    """What the same training takes and gives on one GPU and on two."""
+    """What the same training takes and gives on one GPU and on several."""
     lines = ["| run | steps | last loss | seconds | peak of a GPU, GB | weights apart | from |", "|---|---|---|---|---|---|---|"]
     for name, run in found["runs"].items():
         figures = f"{run['steps']} | {run['final_loss']:.3f} | {run['seconds']:.1f} | {run['peak_memory_bytes'] / 1e9:.2f}"
@@ -79,7 +80,7 @@ def main() -> None:
     """Write the tables between their marks, and the picture."""
     page = PAGE.read_text(encoding="utf-8")
     peaks = {f"memory_peaks {model}": (results_file(model), memory_table) for model in (LESSON, "Llama-3-8B")}
-    many = {"gpu_many": (RESULTS / "gpu_many.json", many_table)}
+    many = {f"gpu_many {gpus}": (gpu_many.results_file(gpus), many_table) for gpus in (2, 4)}
     sources = {"gpu_training": (RESULTS / "gpu_training.json", speed_table), **peaks, **many}
     for name, (file, table) in sources.items():
         text = table(json.loads(file.read_text(encoding="utf-8")))

@@ -4,7 +4,7 @@
 
 Weights are random and made on the GPU, so nothing is downloaded. Every arm trains LoRA of rank 16 on q, k, v and o over packed rows of
 2,048 tokens, in a process of its own; the next one loads its libraries meanwhile, and waits for the GPU. Counted are tokens that are no
-padding, after warm-up; kept as well is the most that PyTorch's allocator held. Each arm's result is written as soon as it is there.
+padding, after warm-up; all arms get the same texts, with loss on the answers. Kept as well is the most that PyTorch's allocator held. Each arm's result is written as soon as it is there.
 """
 
 import argparse
@@ -230,17 +230,45 @@ def with_trl(name: str, method: str, checkpointing: bool = True, **settings):
     return run
 
 
-def loop(model, loss_of, batch: int, vocabulary: int) -> dict:
-    """A peer's model and loss in the plain loop that its recipe is at heart: fused AdamW, full rows of random tokens."""
+def write_rows(file: Path) -> None:
+    """The other arms' texts for the peers, tokens and labels, written one after another and cut into full rows."""
+    import torch
+
+    from course_lib.data.rows import legal_rows
+    from course_lib.models.loading import WREN, load_tokenizer
+    from course_lib.training.losses import NO_LOSS
+
+    tokenizer, length = load_tokenizer(WREN), LENGTH if where() == "cuda" else 64
+    rows = legal_rows(ROWS, 0)
+    chats = [[*row.prompt, {"role": "assistant", "content": row.answer}] for row in rows]
+    whole = tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
+    prompts = [list(row.prompt) for row in rows]
+    starts = tokenizer.apply_chat_template(prompts, return_dict=True, add_generation_prompt=True)["input_ids"]
+    tokens = [token for ids in whole for token in ids]
+    labels = [label for ids, start in zip(whole, starts, strict=True) for label in [NO_LOSS] * len(start) + ids[len(start) :]]
+    stream = torch.tensor([tokens, labels])
+    count = len(tokens) // length
+    torch.save(stream[:, : count * length].reshape(2, count, length).transpose(0, 1).contiguous(), file)
+
+
+def read_rows(file: Path, batch: int = 1):
+    """What `write_rows` wrote: full batches, each of shape (2, batch, length), tokens before labels."""
+    import torch
+
+    rows = torch.load(file)
+    return rows[: len(rows) // batch * batch].unflatten(0, (-1, batch)).transpose(1, 2)
+
+
+def loop(model, loss_of, batch: int, rows: Path) -> dict:
+    """A peer's model and loss in the plain loop that its recipe is at heart, with fused AdamW."""
     import torch
 
     trains = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trains, lr=2e-4, fused=True)
-    clock, steps = Clock(), 26
-    length = LENGTH if where() == "cuda" else 64
-    for number in range(1, steps + 1):
-        ids = torch.randint(3, vocabulary, (batch, length), device=where())
-        loss_of(model, ids).backward()
+    clock, batches = Clock(), read_rows(rows, batch).to(where())
+    steps, _, _, length = batches.shape
+    for number, (ids, labels) in enumerate(batches, 1):
+        loss_of(model, ids, labels).backward()
         torch.nn.utils.clip_grad_norm_(trains, 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -248,7 +276,7 @@ def loop(model, loss_of, batch: int, vocabulary: int) -> dict:
     return clock.stop(steps, steps * batch * length) | {"checkpointing": False, "batch": batch}
 
 
-def litgpt(name: str):
+def litgpt(name: str, rows: Path):
     """LitGPT's LoRA model with its chunked head and loss, as its `finetune_lora` has them; rows are not kept apart."""
     import torch
     from litgpt.lora import GPT, Config, mark_only_lora_as_trainable
@@ -270,22 +298,22 @@ def litgpt(name: str):
         model.max_seq_length = LENGTH
         mark_only_lora_as_trainable(model)
 
-        def loss_of(model, ids):
+        def loss_of(model, ids, labels):
             scores = model(ids, lm_head_chunk_size=128)
             scores[-1] = scores[-1][..., :-1, :]
-            return chunked_cross_entropy(scores, ids[:, 1:])
+            return chunked_cross_entropy(scores, labels[:, 1:].contiguous())
 
         try:
-            return loop(model, loss_of, BATCH, config.padded_vocab_size)
+            return loop(model, loss_of, BATCH, rows)
         except torch.OutOfMemoryError:
             model.zero_grad()
             torch.cuda.empty_cache()
-            return loop(model, loss_of, BATCH // 2, config.padded_vocab_size)
+            return loop(model, loss_of, BATCH // 2, rows)
 
     return run
 
 
-def torchtune(name: str):
+def torchtune(name: str, rows: Path):
     """torchtune's LoRA model with its chunked loss, as its single-device recipe has them; rows are not kept apart."""
     import torch
     from torchtune.models.llama3 import lora_llama3
@@ -307,24 +335,24 @@ def torchtune(name: str):
         loss = CEWithChunkedOutputLoss()
         model.set_num_output_chunks(loss.num_output_chunks)
 
-        def loss_of(model, ids):
+        def loss_of(model, ids, labels):
             last = torch.full((len(ids), 1), loss.ignore_index, device=ids.device)
-            return loss(model(ids), torch.hstack((ids[:, 1:], last)))
+            return loss(model(ids), torch.hstack((labels[:, 1:], last)))
 
         try:
-            return loop(model, loss_of, BATCH, config.vocab_size)
+            return loop(model, loss_of, BATCH, rows)
         except torch.OutOfMemoryError:
             model.zero_grad()
             torch.cuda.empty_cache()
-            return loop(model, loss_of, BATCH // 2, config.vocab_size)
+            return loop(model, loss_of, BATCH // 2, rows)
 
     return run
 
 
-def unsloth(name: str):
+def unsloth(name: str, rows: Path):
     """Unsloth's model from a folder of random weights, without checkpointing as ours, and TRL's trainer as Unsloth patches it.
 
-    Full rows of random tokens: its packing needs xformers or FlashAttention to be fast.
+    Rows are not kept apart: its packing needs xformers or FlashAttention to be fast.
     """
     import unsloth  # before all others, as it asks for  # isort: skip
     import datasets
@@ -383,9 +411,9 @@ def unsloth(name: str):
         steps = trainer.state.global_step
         return clock.stop(steps, steps * BATCH * length) | {"checkpointing": False}
 
-    length = LENGTH if where() == "cuda" else 64
-    ids = torch.randint(3, 4000, (26 * BATCH, length)).tolist()  # full rows, as the loops of the other peers have them
-    full = [{"input_ids": row, "labels": row, "attention_mask": [1] * length} for row in ids]
+    pairs = [pair for batch in read_rows(rows, BATCH).transpose(1, 2).tolist() for pair in batch]
+    length = len(pairs[0][0])
+    full = [{"input_ids": ids, "labels": labels, "attention_mask": [1] * length} for ids, labels in pairs]
     return run
 
 
@@ -415,8 +443,8 @@ def write_random(name: str, folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
 
 
-def arm(which: str, name: str):
-    """Load what an arm needs; returns what runs it once the GPU is free."""
+def arm(which: str, name: str, rows: Path):
+    """Load what an arm needs; returns what runs it once the GPU is free. Peers read ``rows`` (`write_rows`)."""
     if which.startswith("ours-lora"):
         return ours(name, "lora", without=which.removeprefix("ours-lora").removeprefix("-no-"))
     if which.startswith("ours-qlora"):
@@ -430,15 +458,15 @@ def arm(which: str, name: str):
         return with_trl(name, "lora", per_device_train_batch_size=BATCH)
     if which == "trl-cut":
         return with_trl(name, "lora", checkpointing=False, per_device_train_batch_size=BATCH, packing_strategy="wrapped")
-    return {"litgpt": litgpt, "torchtune": torchtune, "unsloth": unsloth}[which](name)
+    return {"litgpt": litgpt, "torchtune": torchtune, "unsloth": unsloth}[which](name, rows)
 
 
 # -- running them -------------------------------------------------------------------------------------------------------
 
 
-def one(which: str, name: str, lock: Path, out: Path) -> None:
+def one(which: str, name: str, lock: Path, rows: Path, out: Path) -> None:
     """Run one arm, as soon as the GPU is free, and write what it measured."""
-    run = arm(which, name)
+    run = arm(which, name, rows)
     import torch
 
     from course_lib.models.loading import quiet
@@ -465,9 +493,10 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="a folder with one of packages for each peer that needs its own versions")
     parser.add_argument("--one", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--lock", type=Path, help="a file that whoever uses the GPU holds")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.one:
-        one(said.one, said.model, said.lock, said.out)
+        one(said.one, said.model, said.lock, said.rows, said.out)
         return
     from course_lib.versions import versions
 
@@ -476,7 +505,8 @@ def main() -> None:
     command = f"python -m benchmarks.gpu_training --model {said.model}{peers}"
     head = {"command": command, "model": said.model, "length": LENGTH, "batch": BATCH, "rank": RANK, "versions": versions()}
     with tempfile.TemporaryDirectory() as folder:
-        waiting, alive = list(said.arms), {}
+        waiting, alive, rows = list(said.arms), {}, Path(folder, "rows.pt")
+        write_rows(rows)
         while (waiting or alive) and time.monotonic() < end:
             while waiting and len(alive) < 2 + ("unsloth" in alive):  # which is long in coming
                 which = waiting.pop(0)
@@ -487,6 +517,8 @@ def main() -> None:
                     which,
                     "--lock",
                     str(said.lock or Path(folder, "lock")),
+                    "--rows",
+                    str(rows),
                     "--out",
                     f"{folder}/{which}.json",
                 ]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.gpu_many import FSDP
+from benchmarks.gpu_many import launchers
 from course_lib.errors import CourseError
 from course_lib.training import processes, sft
 from course_lib.training.config import TrainConfig
@@ -164,8 +164,7 @@ def test_two_processes_stop_and_go_on(tmp_path, sharded):
     import signal
     import time
 
-    (tmp_path / "fsdp.yaml").write_text(FSDP)
-    launcher = ["accelerate.commands.launch", "--config_file", str(tmp_path / "fsdp.yaml"), "-m"] if sharded else TORCHRUN
+    launcher = launchers(2, tmp_path)["fsdp"] if sharded else TORCHRUN
     config = CONFIG.with_changes(examples=400)
     file, out = tmp_path / "run.toml", tmp_path / "run"
     file.write_text(config.to_toml())

@@ -7,7 +7,8 @@ from course_lib.data.templates import ALPACA, CHATML, with_template
 from course_lib.evaluation.endings import endings
 from course_lib.evaluation.suites import general_suite
 from course_lib.training.config import TrainConfig
-from course_lib.training.labels import NO_LOSS, collated, end_without_loss, loss_on_everything, one_stream
+from course_lib.training.labels import collated, end_without_loss, loss_on_everything, one_stream
+from course_lib.training.losses import NO_LOSS
 from course_lib.training.packing import crosstalk, fed
 
 EXAMPLES = [

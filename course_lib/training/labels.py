@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from course_lib.data.rows import Row
 from course_lib.models.loading import load_model, load_tokenizer, resolve
 from course_lib.training.config import TrainConfig
+from course_lib.training.losses import NO_LOSS
 from course_lib.training.runs import RunFolder
 from course_lib.training.sft import sft_trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-NO_LOSS = -100
-"""The label of a token that carries no loss: PyTorch's `cross_entropy` leaves it out."""
 
 Example = dict[str, list[int]]
 """A row as the trainer feeds it: ``input_ids`` and ``labels``, of one length."""

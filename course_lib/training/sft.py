@@ -25,6 +25,7 @@ from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
 from course_lib.training.config import ALL_LINEAR, TrainConfig
+from course_lib.training.losses import answer_loss, head_where_loss_falls
 from course_lib.training.processes import (
     any_of,
     check_launch,
@@ -361,12 +362,11 @@ def sft_trainer(
                 write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
 
     class CourseTrainer(SFTTrainer):
-        """TRL's trainer with EWC's penalty, and on a CPU with the loss that the model itself computes.
+        """TRL's trainer with EWC's penalty, and on a CPU with a loss of our own (`training.losses`).
 
-        TRL's own head never holds all logits at once and also measures entropy and top-1 accuracy at every position. That saves
-        memory on a GPU; on a CPU it only takes time: a quarter more a step (``benchmarks/trl_overhead.py``). Under the fast
-        preset it is the model's own as well, by then Liger's, which holds no logits either and computes them once. So it is
-        under FSDP, which must see the head's forward pass to have its weights there.
+        TRL's head never holds all logits at once and also measures entropy and top-1 accuracy. That saves memory on a GPU; on a CPU it
+        only takes time (``benchmarks/trl_overhead.py``). Under the fast preset the loss is the model's own, by then Liger's, which
+        holds no logits either. FSDP has to see the head's forward pass to have its weights there, which TRL's goes around.
         """
 
         penalty: ewc.Penalty | None = None
@@ -386,8 +386,12 @@ def sft_trainer(
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
             mask = inputs.get("attention_mask")
             self.seen = self.seen + (inputs["input_ids"].numel() if mask is None else mask.sum())
-            compute = SFTTrainer.compute_loss if on_gpu and not fast and not is_sharded() else Trainer.compute_loss
-            result = compute(self, model, inputs, return_outputs, num_items_in_batch)
+            if on_gpu and not is_sharded():
+                compute = Trainer.compute_loss if fast else SFTTrainer.compute_loss
+                result = compute(self, model, inputs, return_outputs, num_items_in_batch)
+            else:
+                with head_where_loss_falls(self.model, inputs["labels"]):
+                    result = Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
             # The loss of each of the accumulated batches is its part of the whole; so is the penalty's.
@@ -401,6 +405,7 @@ def sft_trainer(
         train_dataset=datasets.Dataset.from_list([row.as_trl() for row in rows]),
         peft_config=None if config.method == "full" else adapter,
         callbacks=[Steps(), *([_bar()] if progress else [])],
+        compute_loss_func=None if on_gpu and not is_sharded() else answer_loss,
     )
     steps = max(1, round(config.epochs * -(-len(trainer.train_dataset) // (config.batch_size * config.accumulation))))
     trainer.args.logging_steps = max(1, steps // 30)

@@ -1,0 +1,55 @@
+"""The loss of fine-tuning, for which the output head is applied only where a loss falls.
+
+Prompts and padding carry no loss, and in chats they are most of the tokens. Their logits, one number for each word of the
+vocabulary, would be computed, compared with nothing, and given a gradient of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+NO_LOSS = -100
+"""The label of a token that carries no loss: PyTorch's `cross_entropy` leaves it out."""
+
+
+@contextmanager
+def head_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
+    """Let a model give logits only where the next token has a label, as a matrix of those places x vocabulary.
+
+    Args:
+        model: any causal language model, with or without an adapter; as before when the block ends.
+        labels: batch x length, as the model itself takes them: `NO_LOSS` at tokens without.
+    """
+    places = labels[:, 1:] != NO_LOSS
+
+    def choose(head: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (arguments[0][:, :-1][places],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def answer_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Cross-entropy of the next tokens that have a label, from what a model gave under `head_where_loss_falls`.
+
+    Args:
+        outputs: with ``logits``, labelled places x vocabulary.
+        labels: batch x length.
+        num_items_in_batch: labelled tokens of a whole step, over which transformers' `Trainer` takes the mean; by default of this batch.
+
+    Returns:
+        A scalar: the sum over this batch, divided by that number.
+    """
+    targets = labels[:, 1:]
+    targets = targets[targets != NO_LOSS].to(outputs.logits.device)
+    count = len(targets) if num_items_in_batch is None else num_items_in_batch
+    whole = cross_entropy(outputs.logits.float(), targets, reduction="sum")
+    return whole / torch.as_tensor(count, device=whole.device).clamp(min=1)
