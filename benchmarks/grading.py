@@ -28,8 +28,6 @@ from tests.grading.submissions import KINDS, NAME, PARTS, hand_in, make_class, m
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "grading.json"
-WARM = 8
-"""Submissions that are left out of the rates: until then nbgrader is imported and sandboxes start."""
 MARK = re.compile(r"[ \t]*### (BEGIN|END) SOLUTION\n?")
 
 
@@ -72,14 +70,13 @@ def sandbox() -> dict[str, object]:
 
 
 def benign(name: str, number: int, rounds: int) -> dict[str, object]:
-    """Seconds of the whole command, and submissions a second once it is warm, with one job and with two."""
+    """Seconds of the whole command with one job and with two."""
     source = json.loads((ROOT / f"lessons/exercises/source/{name}/{name}.ipynb").read_text())
     solved = json.loads((ROOT / f"lessons/exercises/release/{name}/{name}.ipynb").read_text())
     for cell, own in zip(solved["cells"], source["cells"], strict=True):
         if own["metadata"].get("nbgrader", {}).get("solution"):
             cell["source"] = MARK.sub("", "".join(own["source"]))
     seconds: dict[str, list[float]] = {"1": [], "2": []}
-    rates: dict[str, list[float]] = {"1": [], "2": []}
     each: list[float] = []
     for turn in range(rounds):
         for jobs in ("1", "2") if turn % 2 == 0 else ("2", "1"):
@@ -95,23 +92,11 @@ def benign(name: str, number: int, rounds: int) -> dict[str, object]:
                 lines = list(journal(course, name).values())
             assert len(lines) == number
             assert all(line["status"] == "graded" for line in lines), lines[0]
-            written = sorted(line["time"] for line in lines)
-            rates[jobs].append(round((number - 1 - WARM) / (written[-1] - written[WARM]), 2))
             each += [line["seconds"] for line in lines]
     one, two = (sorted(seconds[jobs])[rounds // 2] for jobs in seconds)
-    slow, quick = (sorted(rates[jobs])[rounds // 2] for jobs in rates)
-    speed = {"per_second_one_job": rates["1"], "per_second_two_jobs": rates["2"], "ratio_of_rates": round(quick / slow, 2)}
     told = {"exercise": name, "submissions": number, "seconds_one_job": seconds["1"], "seconds_two_jobs": seconds["2"]}
-    return (
-        told
-        | speed
-        | {
-            "median_one": one,
-            "median_two": two,
-            "ratio": round(one / two, 2),
-            "median_submission_seconds": sorted(each)[len(each) // 2],
-        }
-    )
+    medians = {"median_one": one, "median_two": two, "ratio": round(one / two, 2)}
+    return told | medians | {"median_submission_seconds": sorted(each)[len(each) // 2]}
 
 
 def large_class(number: int) -> dict[str, object]:

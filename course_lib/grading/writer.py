@@ -135,6 +135,17 @@ def patiently(write: Callable[[], T], undo: Callable[[], object] = lambda: None,
             time.sleep(0.2)
 
 
+@contextlib.contextmanager
+def _one_commit(session: Any) -> Iterator[None]:
+    """Commit once, at the end, where nbgrader commits after each thing: all of a student's marks are there, or none."""
+    commit, session.commit = session.commit, session.flush
+    try:
+        yield
+    finally:
+        session.commit = commit
+    commit()
+
+
 def back_up(course: Path, name: str) -> Path | None:
     """Copy the gradebook before it is written to; the last five copies of an assignment stay.
 
@@ -214,6 +225,10 @@ class Writer:
         patiently(lambda: self._scores(result), self.book.db.rollback)
 
     def _scores(self, result: Result) -> None:
+        with _one_commit(self.book.db):
+            self._enter_scores(result)
+
+    def _enter_scores(self, result: Result) -> None:
         from nbgrader.api import Comment, Grade, Student
 
         book, name = self.book, self.assignment.name
@@ -235,7 +250,6 @@ class Writer:
             for comment in notebook.comments:
                 assert isinstance(comment, Comment)
                 comment.auto_comment = "No response." if comment.cell.name in silent else None
-        book.db.commit()
 
     def _files(self, result: Result) -> None:
         """Put the notebooks that were run where formgrader looks; nothing of an earlier time stays."""

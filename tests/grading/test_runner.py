@@ -1,6 +1,7 @@
 """The run itself: killed workers, interruption, resuming, locked databases, scores that are none, a cluster."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -191,7 +192,7 @@ def test_a_worker_that_always_dies_fails_one_student(course: Path, monkeypatch: 
     assert not (course / "feedback" / "bob" / NAME).exists()
 
 
-def _dies_over_bob(connection) -> None:
+def _dies_over_bob(connection, _core) -> None:
     from course_lib.grading.marking import close_sandboxes, grade_one
 
     while True:
@@ -374,3 +375,37 @@ def _nbgraders_alembic(folder):
 
     write_alembic_ini(str(folder / "alembic.ini"))
     return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no way to choose a core")
+def test_a_worker_keeps_to_its_core_and_stands_back() -> None:
+    from course_lib.grading import runner
+
+    core = max(os.sched_getaffinity(0))
+    worker = runner._start(multiprocessing.get_context("spawn"), core)
+    seen = psutil.Process(worker.process.pid)
+    deadline = time.monotonic() + 60
+    while (seen.cpu_affinity(), seen.nice()) != ([core], os.nice(0) + runner.NICE):
+        assert worker.process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.connection.close()
+    worker.process.join(60)
+    assert worker.process.exitcode == 0
+
+
+def test_a_students_marks_are_one_commit(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between nbgrader's own commits would leave a student with some of the marks."""
+    from sqlalchemy.orm import Session
+
+    commits: list[Session] = []
+    commit = Session.commit
+    for name in ("ann", "bob"):
+        hand_in(course, name, answered())
+    grade(Options(NAME, course, jobs=1, students=["ann"]))
+    monkeypatch.setattr(Session, "commit", lambda session: commits.append(session) or commit(session))
+    grade(Options(NAME, course, jobs=1, students=["ann"]))
+    before = len(commits)
+    commits.clear()
+    grade(Options(NAME, course, jobs=1, students=["ann", "bob"]))
+    assert len(commits) == before + 1
