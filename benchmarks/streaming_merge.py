@@ -3,7 +3,7 @@
     python -m benchmarks.streaming_merge --work FOLDER [--rounds 3]
 
 Makes 16 GB of random weights in four bfloat16 shards, and rank-16 adapters for q, k, v, o and for all linear layers. Then in turn, over
-several rounds, each in a process of its own: ``cp -r``; ``cp -r`` flushed to disk, as a merge is; and `course_lib.lora.merge` without its
+several rounds, each in a process of its own: ``cp -r``; ``cp -r`` flushed to disk, as a merge is; and ``course merge`` without its
 proof. At the end PEFT's from_pretrained, merge_and_unload, save_pretrained, twice. The inputs are read once before each run, so the page cache is as warm as memory
 allows. Needs 33 GB of disk at a time.
 
@@ -28,12 +28,7 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 TARGETS = {"qkvo": ATTENTION, "all-linear": [*ATTENTION, "gate_proj", "up_proj", "down_proj"]}
 RANK, SHARDS = 16, 4
 
-OURS = """
-import sys
-from pathlib import Path
-from course_lib.lora.merge import merge
-merge(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), verify=False)
-"""
+OURS = "-m course_lib merge --model {base} --adapter {adapter} --out {out} --no-verify"
 PEFT = """
 import sys
 from peft import PeftModel
@@ -153,8 +148,8 @@ def main() -> None:
     copy = ["cp", "-r", str(base), str(out)]
     arms: dict[str, tuple[list[str], bool]] = {"cp -r": (copy, False), "cp -r, flushed": (copy, True)}
     for name in TARGETS:
-        arguments = [str(base), str(options.work / name), str(out)]
-        arms[f"course merge, {name}"] = ([sys.executable, "-c", OURS, *arguments], False)
+        words = [word.format(base=base, adapter=options.work / name, out=out) for word in OURS.split()]
+        arms[f"course merge, {name}"] = ([sys.executable, *words], False)
     for name in TARGETS:
         arguments = [str(base), str(options.work / name), str(out)]
         arms[f"PEFT, {name}"] = ([sys.executable, "-c", PEFT, *arguments], False)

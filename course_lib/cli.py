@@ -105,6 +105,8 @@ def chat(options: argparse.Namespace) -> int:
 
 
 def merge(options: argparse.Namespace) -> int:
+    # Nothing is compiled here, and PyTorch's compiler, which bitsandbytes brings in on the way, takes a second to load.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     from tqdm import tqdm
 
     from course_lib.lora.folders import stored_tensors

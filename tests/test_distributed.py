@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 
 from benchmarks.gpu_many import launchers
 from course_lib.errors import CourseError
+from course_lib.models.loading import load_model, resolve
 from course_lib.training import processes, sft
 from course_lib.training.config import TrainConfig
 from course_lib.training.runs import RunFolder
@@ -102,6 +105,21 @@ def test_a_sharded_model_is_loaded_beside_the_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(sft, "load_model", load_model)
     with pytest.raises(Seen, match="cpu"):
         train(CONFIG, tmp_path / "run", progress=False)
+
+
+def test_sharded_checkpoints_are_known_to_be_larger(tmp_path, monkeypatch):
+    """Seen on two GPUs: accelerate writes the trained weights once more into each."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(sft, "check_launch", lambda: None)
+    monkeypatch.setattr(sft.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
+    need = []
+    for name in ("plain", "sharded"):
+        with pytest.raises(CourseError, match="is too full") as said:
+            train(CONFIG.with_changes(method="full"), tmp_path / name, progress=False)
+        need.append(int(re.search(r"(\d+) MB are needed", str(said.value))[1]))
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    weights = sum(parameter.numel() * 4 for parameter in load_model(resolve("tiny"), dtype="float32").parameters()) / 1e6
+    assert need[1] - need[0] >= 3 * weights * 0.49, "once more in each of three checkpoints, in 16 or 32 bits"
 
 
 @TWO_GPUS

@@ -131,7 +131,7 @@ def write_model(
         tensors: type and shape of each tensor (`planned`).
         files: the name of each tensor's file (`planned`).
         on_bytes: told how many bytes more were written; by several threads, one at a time.
-        workers: threads; by default one for each core, at most eight.
+        workers: threads; by default one more than cores, because writing waits for the disk, and at most eight.
 
     Returns:
         Bytes written.
@@ -150,7 +150,7 @@ def write_model(
             targets[file].write(memoryview(header), 0)
             targets[file].resize(max(slot.start + slot.size for slot in slots.values() if slot.file == file))
         line, flusher, flushes = _Line(tasks), ThreadPoolExecutor(1), []
-        number = workers or min(8, os.cpu_count() or 1)
+        number = workers or min(8, 1 + (os.cpu_count() or 1))
         pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
 
         def work() -> None:

@@ -256,8 +256,9 @@ def _check_disk(folder: RunFolder, model: PreTrainedModel, base: Path, config: T
     else:  # PEFT holds adapters in float32 whatever the base is in
         weights = 4 * lora_parameters(model, config.rank, config.target_modules)
     texts = sum(file.stat().st_size for file in base.iterdir() if file.suffix in (".json", ".jinja", ".model"))
+    times = 4 if is_sharded() else 3  # with AdamW's states; under FSDP accelerate writes the weights once more
     # Two checkpoints are kept, but the older goes only when a third is written; by then there are no final weights yet.
-    need = SPARE + ((KEPT + 1) * (3 * weights + texts) if saves else weights + texts)
+    need = SPARE + ((KEPT + 1) * (times * weights + texts) if saves else weights + texts)
     earlier = sum(file.stat().st_size for file in folder.checkpoints.rglob("*") if file.is_file())  # of a run that goes on
     free = shutil.disk_usage(folder.path).free + earlier
     if free < need:
