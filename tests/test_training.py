@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,8 @@ def test_the_loss_on_a_cpu_is_trls(tmp_path, wren):
     import torch
     from trl import SFTTrainer
 
-    trainer = sft_trainer(load_model(WREN), wren[1], legal_rows(16), SHORT, RunFolder(tmp_path), progress=False)
+    with warnings.catch_warnings(action="error", category=FutureWarning):  # a user would see TRL's in each run
+        trainer = sft_trainer(load_model(WREN), wren[1], legal_rows(16), SHORT, RunFolder(tmp_path), progress=False)
     trainer.model.eval()  # no dropout
     batch = next(iter(trainer.get_train_dataloader()))
     answers = torch.tensor(int((batch["labels"][:, 1:] != -100).sum()))

@@ -406,8 +406,9 @@ def sft_trainer(
         train_dataset=datasets.Dataset.from_list([row.as_trl() for row in rows]),
         peft_config=None if config.method == "full" else adapter,
         callbacks=[Steps(), *([_bar()] if progress else [])],
-        compute_loss_func=None if on_gpu and not is_sharded() else answer_loss,
     )
+    if not on_gpu or is_sharded():  # set here, because TRL warns of one that it is given, and computes its own loss beside it
+        trainer.compute_loss_func = answer_loss
     steps = max(1, round(config.epochs * -(-len(trainer.train_dataset) // (config.batch_size * config.accumulation))))
     trainer.args.logging_steps = max(1, steps // 30)
     trainer.args.save_steps = max(1, steps // max(1, saves))
