@@ -1,9 +1,13 @@
-"""What TRL's trainer costs over a bare PyTorch loop: the same model, adapter, batches, optimiser and steps.
+"""What training costs over a bare PyTorch loop, and what the choice of its loss saves: on a CPU, with wren.
 
     python -m benchmarks.trl_overhead
 
 Two arms in turn, several times over, in one process; the figure is the ratio of the medians of seconds a step. A median
 over steps leaves out what is not a step: the trainer's start, and the checkpoints that it writes; their share is shown beside it.
+
+Then three losses, forward and backward, by turns over each batch, because the machine's pace changes more than they differ: this library's,
+whose head is applied only where a loss falls; the model's own; and TRL's. The figure is the median over batches of each one's time as a share of
+the model's own.
 """
 
 import itertools
@@ -11,21 +15,25 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import get_cosine_schedule_with_warmup
+from transformers import Trainer, get_cosine_schedule_with_warmup
+from trl import SFTTrainer
 
 from course_lib.data.rows import legal_rows
 from course_lib.models.loading import WREN, load_model, load_tokenizer
 from course_lib.training.config import TrainConfig
+from course_lib.training.losses import NO_LOSS
 from course_lib.training.runs import RunFolder
 from course_lib.training.sft import sft_trainer
 from course_lib.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "trl_overhead.json"
 ROUNDS, STEPS, BATCH = 3, 30, 16
+LOSSES: dict[str, type[Trainer] | None] = {"ours": None, "the model's own": Trainer, "TRL's": SFTTrainer}
 
 
 def trl(rows, tokenizer) -> tuple[float, float, list]:
@@ -72,6 +80,25 @@ def bare(batches) -> float:
     return step_seconds(ends)
 
 
+def losses(rows, tokenizer) -> dict[str, list[float]]:
+    """Seconds of forward and backward pass of each batch, by each loss."""
+    config = TrainConfig(examples=len(rows), batch_size=BATCH)
+    with tempfile.TemporaryDirectory() as work:
+        trainer = sft_trainer(load_model(WREN), tokenizer, rows, config, RunFolder(Path(work)), progress=False)
+    model, own, seconds = trainer.model.train(), trainer.compute_loss_func, {name: [] for name in LOSSES}
+    for number, batch in enumerate(trainer.get_train_dataloader()):
+        count = (batch["labels"][:, 1:] != NO_LOSS).sum()
+        for turn in range(len(LOSSES)):
+            name, kind = list(LOSSES.items())[(number + turn) % len(LOSSES)]
+            trainer.compute_loss_func = own if kind is None else None
+            compute = trainer.compute_loss if kind is None else partial(kind.compute_loss, trainer)
+            model.zero_grad()
+            started = time.perf_counter()
+            compute(model, dict(batch), num_items_in_batch=count).backward()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: times[2 * len(LOSSES) :] for name, times in seconds.items()}  # without a warm-up
+
+
 def main() -> None:
     rows, tokenizer = legal_rows(STEPS * BATCH), load_tokenizer(WREN)
     times: dict[str, list[float]] = {"trl": [], "trl_with_start_and_checkpoints": [], "bare": []}
@@ -82,10 +109,22 @@ def main() -> None:
         times["bare"].append(bare(batches))
         print({name: round(values[-1], 4) for name, values in times.items()}, flush=True)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    results = {"seconds_a_step": times, "ratio": medians["trl"] / medians["bare"], "versions": versions()}
+    by_loss = losses(legal_rows(3 * STEPS * BATCH), tokenizer)
+    shares = {
+        name: statistics.median(one / whole for one, whole in zip(each, by_loss["the model's own"], strict=True))
+        for name, each in by_loss.items()
+    }
+    print({name: round(share, 3) for name, share in shares.items()})
+    results = {
+        "seconds_a_step": times,
+        "ratio": medians["trl"] / medians["bare"],
+        "loss_seconds": {name: statistics.median(each) for name, each in by_loss.items()},
+        "loss_shares": shares,
+        "versions": versions(),
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"TRL takes {results['ratio']:.2f} times the bare loop's time")
+    print(f"training takes {results['ratio']:.2f} times the bare loop's time")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
 
 from course_lib.cli import _parser, main
-from course_lib.models.loading import WREN
+from course_lib.models.loading import WREN, load_model
 from course_lib.training.config import TrainConfig
 
 
@@ -110,3 +113,14 @@ def test_help_has_an_example(command, capsys):
 def test_doctor(capsys):
     assert main(["doctor"]) == 0
     assert "Everything is there" in capsys.readouterr().out
+
+
+def test_a_merge_does_not_load_a_compiler(tmp_path):
+    """PyTorch's, which bitsandbytes would bring in: a second in which a merge does nothing."""
+    adapter = tmp_path / "adapter"
+    get_peft_model(load_model(WREN), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])).save_pretrained(adapter)
+    words = ["merge", "--model", "tiny", "--adapter", str(adapter), "--out", str(tmp_path / "merged"), "--no-verify"]
+    look = "print([name for name in sys.modules if name.startswith('torch._inductor.compile_fx')])"
+    code = f"import sys; from course_lib.cli import main; assert main({words}) == 0; {look}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

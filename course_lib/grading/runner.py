@@ -324,9 +324,7 @@ def _work(connection: Connection, core: int | None) -> None:
     """A worker's life: jobs in, results out, until the other end closes."""
     import signal
 
-    if (
-        core is not None
-    ):  # it and its kernels answer each other a hundred times a submission: a third quicker without a core to wake
+    if core is not None:  # it and its kernels talk all the time, which is quicker where no other core has to be woken
         os.sched_setaffinity(0, {core})
     if hasattr(os, "nice"):
         os.nice(NICE)

@@ -387,7 +387,7 @@ def sft_trainer(
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
             mask = inputs.get("attention_mask")
             self.seen = self.seen + (inputs["input_ids"].numel() if mask is None else mask.sum())
-            if on_gpu and not is_sharded():
+            if self.compute_loss_func is None:
                 compute = Trainer.compute_loss if fast else SFTTrainer.compute_loss
                 result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             else:
