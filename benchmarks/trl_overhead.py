@@ -1,4 +1,4 @@
-"""What training costs over a bare PyTorch loop, and what the choice of its loss saves: on a CPU, with wren.
+"""What training costs over a bare PyTorch loop, and what its own loss and its own LoRA layers save: on a CPU, with wren.
 
     python -m benchmarks.trl_overhead
 
@@ -6,17 +6,20 @@ Two arms in turn, several times over, in one process; the figure is the ratio of
 over steps leaves out what is not a step: the trainer's start, and the checkpoints that it writes; their share is shown beside it.
 
 Then three losses, forward and backward, by turns over each batch, because the machine's pace changes more than they differ: this library's,
-whose head is applied only where a loss falls; the model's own; and TRL's. The figure is the median over batches of each one's time as a share of
-the model's own.
+whose head is applied only where a loss falls; the model's own; and TRL's. Likewise this library's LoRA layers and PEFT's, both with this
+library's loss. The figure is the median over batches of each one's time as a share of the model's own, or of PEFT's.
 """
 
 import itertools
 import json
+import operator
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -25,6 +28,7 @@ from trl import SFTTrainer
 
 from course_lib.data.rows import legal_rows
 from course_lib.models.loading import WREN, load_model, load_tokenizer
+from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import TrainConfig
 from course_lib.training.losses import NO_LOSS
 from course_lib.training.runs import RunFolder
@@ -52,7 +56,8 @@ def trl(rows, tokenizer) -> tuple[float, float, list]:
         )
         batches = list(trainer.get_train_dataloader())
         started = time.perf_counter()
-        trainer.train()
+        with fused_adapter(trainer.model):
+            trainer.train()
         whole = (time.perf_counter() - started) / STEPS
         return step_seconds(ends), whole, batches
 
@@ -80,23 +85,44 @@ def bare(batches) -> float:
     return step_seconds(ends)
 
 
-def losses(rows, tokenizer) -> dict[str, list[float]]:
-    """Seconds of forward and backward pass of each batch, by each loss."""
+def by_turns(
+    batches: Iterable[Any], arms: Mapping[str, Callable[[Any], torch.Tensor]], whole: str
+) -> dict[str, dict[str, float]]:
+    """Seconds of forward and backward pass for each way to a loss (medians), and the median share of the time of the way called ``whole``."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for number, batch in enumerate(batches):
+        for turn in range(len(arms)):
+            name, loss = list(arms.items())[(number + turn) % len(arms)]
+            started = time.perf_counter()
+            loss(batch).backward()
+            seconds[name].append(time.perf_counter() - started)
+    warm = {name: times[2 * len(arms) :] for name, times in seconds.items()}
+    shares = {name: statistics.median(map(operator.truediv, times, warm[whole])) for name, times in warm.items()}
+    print({name: round(share, 3) for name, share in shares.items()}, flush=True)
+    return {"seconds": {name: statistics.median(times) for name, times in warm.items()}, "shares": shares}
+
+
+def losses_and_layers(rows, tokenizer) -> dict[str, Any]:
+    """What each loss takes, and what each kind of LoRA layer."""
     config = TrainConfig(examples=len(rows), batch_size=BATCH)
     with tempfile.TemporaryDirectory() as work:
         trainer = sft_trainer(load_model(WREN), tokenizer, rows, config, RunFolder(Path(work)), progress=False)
-    model, own, seconds = trainer.model.train(), trainer.compute_loss_func, {name: [] for name in LOSSES}
-    for number, batch in enumerate(trainer.get_train_dataloader()):
+    model, own = trainer.model.train(), trainer.compute_loss_func
+
+    def loss(batch: Any, kind: type[Trainer] | None) -> torch.Tensor:
         count = (batch["labels"][:, 1:] != NO_LOSS).sum()
-        for turn in range(len(LOSSES)):
-            name, kind = list(LOSSES.items())[(number + turn) % len(LOSSES)]
-            trainer.compute_loss_func = own if kind is None else None
-            compute = trainer.compute_loss if kind is None else partial(kind.compute_loss, trainer)
-            model.zero_grad()
-            started = time.perf_counter()
-            compute(model, dict(batch), num_items_in_batch=count).backward()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: times[2 * len(LOSSES) :] for name, times in seconds.items()}  # without a warm-up
+        trainer.compute_loss_func = own if kind is None else None
+        compute = trainer.compute_loss if kind is None else partial(kind.compute_loss, trainer)
+        return compute(model, dict(batch), num_items_in_batch=count)
+
+    def with_our_layers(batch: Any) -> torch.Tensor:
+        with fused_adapter(model):
+            return loss(batch, None)
+
+    batches = trainer.get_train_dataloader()
+    by_loss = by_turns(batches, {name: partial(loss, kind=kind) for name, kind in LOSSES.items()}, "the model's own")
+    by_layer = by_turns(batches, {"ours": with_our_layers, "PEFT's": partial(loss, kind=None)}, "PEFT's")
+    return {"losses": by_loss, "layers": by_layer}
 
 
 def main() -> None:
@@ -109,17 +135,10 @@ def main() -> None:
         times["bare"].append(bare(batches))
         print({name: round(values[-1], 4) for name, values in times.items()}, flush=True)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    by_loss = losses(legal_rows(3 * STEPS * BATCH), tokenizer)
-    shares = {
-        name: statistics.median(one / whole for one, whole in zip(each, by_loss["the model's own"], strict=True))
-        for name, each in by_loss.items()
-    }
-    print({name: round(share, 3) for name, share in shares.items()})
     results = {
         "seconds_a_step": times,
         "ratio": medians["trl"] / medians["bare"],
-        "loss_seconds": {name: statistics.median(each) for name, each in by_loss.items()},
-        "loss_shares": shares,
+        **losses_and_layers(legal_rows(3 * STEPS * BATCH), tokenizer),
         "versions": versions(),
     }
     RESULTS.parent.mkdir(exist_ok=True)

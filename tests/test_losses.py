@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from course_lib.models.loading import WREN, load_model
-from course_lib.training.losses import NO_LOSS, answer_loss, head_where_loss_falls
+from course_lib.training.losses import NO_LOSS, answer_loss, head_where_loss_falls, without_idle_mask
 
 
 def a_batch(share: float) -> dict[str, torch.Tensor]:
@@ -67,3 +67,24 @@ def test_a_batch_without_labels_has_no_loss():
         loss = answer_loss(model(**batch, use_cache=False), labels)
     assert loss.item() == 0
     assert all(not gradient.any() for gradient in gradients(model, loss).values())
+
+
+def test_padding_on_the_right_needs_no_mask():
+    model, batch = a_model(True), a_batch(0.3)
+    labels = batch["labels"]
+    assert not batch["attention_mask"].all()
+    spared = without_idle_mask(batch)
+    assert spared.keys() == batch.keys() - {"attention_mask"}
+    seen = labels != NO_LOSS
+    logits = [model(**inputs, use_cache=False).logits[seen] for inputs in (batch, spared)]
+    assert torch.allclose(*logits, atol=1e-4)
+
+
+def test_any_other_mask_stays():
+    batch = a_batch(0.3)
+    for hidden in (slice(0, 4), slice(5, 9)):
+        mask = torch.ones_like(batch["input_ids"])
+        mask[1, hidden] = 0
+        kept = without_idle_mask(batch | {"attention_mask": mask})
+        assert kept["attention_mask"] is mask
+    assert without_idle_mask({"input_ids": batch["input_ids"]}).keys() == {"input_ids"}

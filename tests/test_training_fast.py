@@ -8,8 +8,10 @@ from course_lib.cli import main
 from course_lib.data.rows import legal_rows
 from course_lib.errors import CourseError
 from course_lib.models.loading import WREN, load_model, load_tokenizer
+from course_lib.training import adapter
+from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import TrainConfig
-from course_lib.training.fast import fast_kernels, fuse_adapter, needs_checkpointing
+from course_lib.training.fast import fast_kernels, needs_checkpointing
 from course_lib.training.runs import RunFolder
 from course_lib.training.sft import sft_trainer, train
 
@@ -39,8 +41,8 @@ def step(model) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 def test_the_fused_adapter_is_pefts(four_bit):
     model = adapted(four_bit)
     loss, gradients = step(model)
-    changed = fuse_adapter(model)
-    fused_loss, fused = step(model)
+    with fused_adapter(model) as changed:
+        fused_loss, fused = step(model)
     assert len(changed) == sum("lora_A" in name for name in gradients)
     assert torch.allclose(loss, fused_loss, rtol=1e-5)
     assert fused.keys() == gradients.keys()
@@ -53,14 +55,34 @@ def test_the_fused_adapter_passes_gradients_on_to_what_is_below():
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     gradients = step(model)[1]
-    fuse_adapter(model)
-    for name, gradient in step(model)[1].items():
+    with fused_adapter(model):
+        fused = step(model)[1]
+    for name, gradient in fused.items():
         assert torch.allclose(gradient, gradients[name], rtol=1e-3, atol=1e-6), name
 
 
 @pytest.mark.parametrize("changes", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_what_is_more_than_plain_lora_keeps_pefts_way(changes):
-    assert fuse_adapter(adapted(**changes)) == []
+    with fused_adapter(adapted(**changes)) as changed:
+        assert changed == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about CPUs")
+def test_on_a_cpu_a_16_bit_base_keeps_pefts_way():
+    """There PEFT computes the adapter in float32."""
+    model = get_peft_model(load_model(WREN, dtype="bfloat16"), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    with fused_adapter(model) as changed:
+        assert changed == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about CPUs")
+@pytest.mark.parametrize("preset", ["standard", "fast"])
+def test_training_on_a_cpu_uses_it_and_leaves_the_model_as_it_was(preset, tmp_path, monkeypatch):
+    changed = []
+    monkeypatch.setattr(adapter, "_forward_of", lambda layer, own=adapter._forward_of: changed.append(layer) or own(layer))
+    model = train(SHORT.with_changes(preset=preset), tmp_path / "run", progress=False).model
+    assert len(changed) == sum(hasattr(module, "lora_A") for module in model.modules())
+    assert not any("forward" in vars(layer) for layer in changed)
 
 
 def test_the_model_is_as_before_when_the_block_ends():

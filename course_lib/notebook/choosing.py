@@ -120,7 +120,7 @@ def adapt(rows: Sequence[Row], *, steps: int, batch_size: int = 8, lr: float = 4
     from course_lib.training.sft import train
 
     config = TrainConfig(lr=lr, batch_size=batch_size, epochs=steps / math.ceil(len(rows) / batch_size))
-    return train(config, Path(tempfile.mkdtemp()) / "run", rows=rows)
+    return train(config, Path(tempfile.mkdtemp()) / "run", rows=rows, saves=0)
 
 
 ARMS = ("prompt", "RAG", "LoRA", "both")

@@ -5,20 +5,21 @@ Three things take time in a LoRA step beyond its matrix products, and each has i
 - norms, rotations, the MLP's gate and the loss over a large vocabulary: Liger's Triton kernels (Hsu et al. 2024);
 - attention over packed rows by way of a mask, which costs as if each token could see all: PyTorch's own FlashAttention for
   sequences of varying length, which stops at each document's end;
-- the adapter: PEFT casts its input up, multiplies by the scale and adds, each over all activations; `_LoraLinear` adds
-  B A x within the matrix product and keeps nothing but its input.
+- the adapter: PEFT casts its input up, multiplies by the scale and adds, each over all activations (`training.adapter`).
 
-On a CPU only the packing applies, and the result is the same within rounding.
+The result is the same within rounding.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from course_lib.training.adapter import fused_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,14 +77,10 @@ def fast_kernels(model: Any, pieces: tuple[str, ...] = PIECES) -> Iterator[list[
             base.set_attn_implementation(ATTENTION)
     if "kernels" in pieces and (reason := _fuse_kernels(base)):
         left_out.append(f"fused kernels: {reason}")
-    fused = []
-    if "adapter" in pieces:
-        fused = fuse_adapter(model)
     try:
-        yield left_out
+        with fused_adapter(model) if "adapter" in pieces else nullcontext():
+            yield left_out
     finally:
-        for module in fused:
-            del module.forward  # the class's own is seen again
         if base.config._attn_implementation != before:
             base.set_attn_implementation(before)
 
@@ -159,92 +156,3 @@ def _fuse_kernels(base: Any) -> str:
         return f"Liger has none for {base.config.model_type}"
     _apply_liger_kernel_to_instance(model=base)
     return ""
-
-
-# -- the adapter --------------------------------------------------------------------------------------------------------
-
-
-class _LoraLinear(torch.autograd.Function):
-    """y = W x + b + scale B A x, added within the matrix products; the backward pass keeps x and A x alone.
-
-    W is frozen, and asked for anew each time, so that 4-bit weights stand in full one matrix at a time.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, scale: float, layer: Any) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            weight = _weight(layer, x.dtype)
-            rows, low, high = x.reshape(-1, x.shape[-1]), A.to(x.dtype), B.to(x.dtype)
-            inner = rows @ low.T
-            out = rows @ weight.T if layer.bias is None else torch.addmm(layer.bias.to(x.dtype), rows, weight.T)
-            out.addmm_(inner, high.T, alpha=scale)
-        ctx.save_for_backward(rows, inner, A, B)
-        ctx.scale, ctx.layer, ctx.shape = scale, layer, x.shape
-        return out.view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, inner, A, B = ctx.saved_tensors
-        with torch.autocast(rows.device.type, enabled=False):
-            above = gradients[0].reshape(len(rows), -1).to(rows.dtype)
-            through = (above @ B.to(rows.dtype)).mul_(ctx.scale)
-            for_A = (through.T @ rows).to(A.dtype)
-            for_B = (above.T @ inner).mul_(ctx.scale).to(B.dtype)
-            below = None
-            if ctx.needs_input_grad[0]:
-                below = above @ _weight(ctx.layer, rows.dtype)
-                below.addmm_(through, A.to(rows.dtype))
-                below = below.view(ctx.shape)
-        return below, for_A, for_B, None, None
-
-
-def _weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
-    """A linear layer's weight, out x in; that of a 4-bit layer dequantised."""
-    if (state := getattr(layer.weight, "quant_state", None)) is None:
-        return layer.weight.to(dtype)
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(layer.weight.data, state).to(dtype)
-
-
-def fuse_adapter(model: Any) -> list[Any]:
-    """Let each plain LoRA layer of a model train by `_LoraLinear`; what is more than plain (dropout, DoRA, ...) keeps PEFT's way.
-
-    Returns:
-        The layers that were changed; ``del layer.forward`` changes one back.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    changed = []
-    for layer in model.modules():
-        if isinstance(layer, LoraLayer) and _is_plain(layer):
-            layer.forward = _forward_of(layer)
-            changed.append(layer)
-    return changed
-
-
-def _is_plain(layer: Any) -> bool:
-    name, *others = layer.active_adapters
-    base = layer.get_base_layer()
-    return (
-        isinstance(base, torch.nn.Linear)
-        and (getattr(base.weight, "quant_state", None) is not None or base.weight.is_floating_point())
-        and not (others or layer.merged or layer.disable_adapters or layer.lora_variant)
-        and name in layer.lora_A
-        and isinstance(layer.lora_dropout[name], torch.nn.Identity)
-        and layer.lora_B[name].bias is None
-        and not base.weight.requires_grad
-    )
-
-
-def _forward_of(layer: Any) -> Any:
-    (name,) = layer.active_adapters
-    base, dtype = layer.get_base_layer(), layer.get_base_layer().weight.dtype
-    if (state := getattr(base.weight, "quant_state", None)) is not None:
-        dtype = state.dtype
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        scale = float(layer.scaling[name])
-        return _LoraLinear.apply(x.to(dtype), layer.lora_A[name].weight, layer.lora_B[name].weight, scale, base)
-
-    return forward

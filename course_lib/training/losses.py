@@ -1,12 +1,13 @@
-"""The loss of fine-tuning, for which the output head is applied only where a loss falls.
+"""The loss of fine-tuning without what is computed for nothing.
 
 Prompts and padding carry no loss, and in chats they are most of the tokens. Their logits, one number for each word of the
-vocabulary, would be computed, compared with nothing, and given a gradient of zero.
+vocabulary, would be computed, compared with nothing, and given a gradient of zero: so the output head is applied only where a loss falls.
+And where each token sees those before it alone, padding on the right needs no mask, with which attention takes longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,16 @@ from torch.nn.functional import cross_entropy
 
 NO_LOSS = -100
 """The label of a token that carries no loss: PyTorch's `cross_entropy` leaves it out."""
+
+
+def without_idle_mask(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A causal model's inputs without their ``attention_mask`` (batch x length), if that only hides padding on the right.
+
+    No token of a row sees what stands behind it, so the logits of all tokens but the padding are the same.
+    """
+    mask = inputs.get("attention_mask")
+    idle = mask is not None and bool((mask[:, 1:] <= mask[:, :-1]).all())
+    return {name: value for name, value in inputs.items() if not (idle and name == "attention_mask")}
 
 
 @contextmanager

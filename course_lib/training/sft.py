@@ -24,8 +24,9 @@ from course_lib.lora.arithmetic import lora_parameters, trainable_parameters
 from course_lib.lora.folders import write_base_mark
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
+from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import ALL_LINEAR, TrainConfig
-from course_lib.training.losses import answer_loss, head_where_loss_falls
+from course_lib.training.losses import answer_loss, head_where_loss_falls, without_idle_mask
 from course_lib.training.processes import (
     any_of,
     check_launch,
@@ -192,11 +193,13 @@ def train(
 
 
 def _speed_up(trainer: Any, config: TrainConfig, stack: ExitStack) -> list[str]:
-    """Put the fast preset's pieces into the model until the stack ends; returns what was left out, and why."""
+    """Make the model compute faster until the stack ends; returns what the fast preset had to leave out, and why."""
+    if device() != "cuda":
+        if not is_sharded():
+            stack.enter_context(fused_adapter(trainer.model))
+        return ["fused kernels and attention by document, which need an NVIDIA GPU"] if config.preset == "fast" else []
     if config.preset != "fast":
         return []
-    if device() != "cuda":
-        return ["fused kernels, attention by document and the fused adapter, which need an NVIDIA GPU"]
     from course_lib.training.fast import PIECES, fast_kernels
 
     wanted = PIECES if not is_sharded() else tuple(piece for piece in PIECES if piece != "adapter")
@@ -319,7 +322,7 @@ def sft_trainer(
         max_length=config.max_length,
         packing=config.packs,
         seed=config.seed,
-        optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch_fused" if fast else "adamw_torch",
+        optim="paged_adamw_8bit" if config.method == "qlora" and on_gpu else "adamw_torch_fused",
         bf16=on_gpu and config.precision != "float32",
         use_cpu=not on_gpu,
         # A third slower, so worth it only where memory is short. transformers 5.20 or so gave it a new name, and warns at the old.
@@ -392,7 +395,7 @@ def sft_trainer(
                 result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             else:
                 with head_where_loss_falls(self.model, inputs["labels"]):
-                    result = Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+                    result = Trainer.compute_loss(self, model, without_idle_mask(inputs), return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
             # The loss of each of the accumulated batches is its part of the whole; so is the penalty's.
