@@ -1,11 +1,12 @@
-"""The head is applied only where a loss falls: the same loss and gradients as the model's own."""
+"""The head and the last MLP are applied only where a loss falls: the same loss and gradients as the model's own."""
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from course_lib.models.loading import WREN, load_model
-from course_lib.training.losses import NO_LOSS, answer_loss, head_where_loss_falls, without_idle_mask
+from course_lib.training.losses import NO_LOSS, answer_loss, only_where_loss_falls, without_idle_mask
 
 
 def a_batch(share: float) -> dict[str, torch.Tensor]:
@@ -40,9 +41,14 @@ def test_loss_and_gradients_are_the_models_own(adapter, share):
     expected = gradients(model, own)
     labels = batch.pop("labels")
     count = (labels[:, 1:] != NO_LOSS).sum()
-    with head_where_loss_falls(model, labels):
+    sizes = []
+    gates = [module for name, module in model.named_modules() if name.endswith("mlp.gate_proj")]
+    for gate in gates:
+        gate.register_forward_hook(lambda module, arguments, output: sizes.append(output[..., 0].numel()))
+    with only_where_loss_falls(model, labels):
         outputs = model(**batch, use_cache=False)
         loss = answer_loss(outputs, labels, count)
+    assert sizes == [labels.numel()] * (len(gates) - 1) + [count], "the other layers' tokens are seen by later ones"
     assert outputs.logits.shape == (count, model.config.vocab_size), "nothing is computed that carries no loss"
     assert torch.allclose(loss, own, rtol=1e-5)
     assert torch.allclose(answer_loss(outputs, labels), own, rtol=1e-5)
@@ -52,18 +58,38 @@ def test_loss_and_gradients_are_the_models_own(adapter, share):
         assert torch.allclose(gradient, found[name], rtol=1e-3, atol=1e-6), name
 
 
-def test_the_head_is_as_before_when_the_block_ends():
+def test_an_mlp_that_may_mix_tokens_stays_whole():
+    class Mixing(torch.nn.Module):
+        def __init__(self, mlp):
+            super().__init__()
+            self.mlp, self.conv = mlp, torch.nn.Conv1d(384, 384, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(self.mlp(x).transpose(1, 2)).transpose(1, 2)
+
+    model, batch = a_model(False), a_batch(0.3)
+    last = model.get_decoder().layers[-1]
+    last.mlp = Mixing(last.mlp)
+    own = model(**batch, use_cache=False).loss
+    labels = batch.pop("labels")
+    with only_where_loss_falls(model, labels):
+        loss = answer_loss(model(**batch, use_cache=False), labels)
+    assert torch.allclose(loss, own, rtol=1e-5)
+
+
+def test_the_model_is_as_before_when_the_block_ends():
     model, batch = a_model(True), a_batch(0.3)
     labels = batch.pop("labels")
-    with pytest.raises(ZeroDivisionError), head_where_loss_falls(model, labels):
+    with pytest.raises(ZeroDivisionError), only_where_loss_falls(model, labels):
         raise ZeroDivisionError
     assert model(**batch).logits.shape == (*labels.shape, model.config.vocab_size)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_batch_without_labels_has_no_loss():
     model, batch = a_model(True), a_batch(0.0)
     labels = batch.pop("labels")
-    with head_where_loss_falls(model, labels):
+    with only_where_loss_falls(model, labels):
         loss = answer_loss(model(**batch, use_cache=False), labels)
     assert loss.item() == 0
     assert all(not gradient.any() for gradient in gradients(model, loss).values())
@@ -88,3 +114,41 @@ def test_any_other_mask_stays():
         kept = without_idle_mask(batch | {"attention_mask": mask})
         assert kept["attention_mask"] is mask
     assert without_idle_mask({"input_ids": batch["input_ids"]}).keys() == {"input_ids"}
+
+
+TINY = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+OTHERS = {
+    "gemma3_text": TINY | {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8},
+    "gpt2": {"vocab_size": 512, "n_embd": 32, "n_layer": 2, "n_head": 2},
+    "gpt_neox": TINY,
+    "mixtral": TINY | {"num_key_value_heads": 2, "num_local_experts": 4},
+    "opt": {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "word_embed_proj_dim": 32,
+    },
+    "phi3": TINY | {"num_key_value_heads": 2},
+    "qwen3_moe": TINY | EXPERTS | {"num_key_value_heads": 2, "head_dim": 16, "num_experts": 4},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures_too(kind):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind, **OTHERS[kind], pad_token_id=0, bos_token_id=1, eos_token_id=2, attn_implementation="sdpa"
+    )
+    model, batch = AutoModelForCausalLM.from_config(config), a_batch(0.3)
+    model.eval()  # without dropout
+    own = model(**batch, use_cache=False).loss
+    expected = gradients(model, own)
+    labels = batch.pop("labels")
+    with only_where_loss_falls(model, labels):
+        loss = answer_loss(model(**without_idle_mask(batch), use_cache=False), labels)
+    assert torch.allclose(loss, own, rtol=1e-4)
+    for name, gradient in gradients(model, loss).items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-5), name

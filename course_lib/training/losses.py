@@ -1,8 +1,8 @@
 """The loss of fine-tuning without what is computed for nothing.
 
 Prompts and padding carry no loss, and in chats they are most of the tokens. Their logits, one number for each word of the
-vocabulary, would be computed, compared with nothing, and given a gradient of zero: so the output head is applied only where a loss falls.
-And where each token sees those before it alone, padding on the right needs no mask, with which attention takes longer.
+vocabulary, would be computed, compared with nothing, and given a gradient of zero: so the output head, and before it the last MLP, are
+applied only where a loss falls. And where each token sees those before it alone, padding on the right needs no mask, with which attention takes longer.
 """
 
 from __future__ import annotations
@@ -29,27 +29,45 @@ def without_idle_mask(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def head_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
+def only_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
     """Let a model give logits only where the next token has a label, as a matrix of those places x vocabulary.
+
+    The last layer's MLP is applied only there as well, if it is made of linear layers: no later token sees what it gives elsewhere.
 
     Args:
         model: any causal language model, with or without an adapter; as before when the block ends.
         labels: batch x length, as the model itself takes them: `NO_LOSS` at tokens without.
     """
-    places = labels[:, 1:] != NO_LOSS
+    places = labels != NO_LOSS
+    places = torch.cat([places[:, 1:], torch.zeros_like(places[:, :1])], dim=1)
 
-    def choose(head: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (arguments[0][:, :-1][places],)
+    def choose(module: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (arguments[0][places],)
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    def put_back(module: Any, arguments: tuple[torch.Tensor, ...], chosen: torch.Tensor) -> torch.Tensor:
+        return chosen.new_zeros(*places.shape, chosen.shape[-1]).index_put((places,), chosen)
+
+    hooks = [model.get_output_embeddings().register_forward_pre_hook(choose)]
+    if mlp := _last_mlp(model):
+        hooks += [mlp.register_forward_pre_hook(choose), mlp.register_forward_hook(put_back)]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_mlp(model: Any) -> torch.nn.Module | None:
+    """The last layer's MLP, if it treats each token by itself for certain: all its weights are those of linear layers."""
+    layers = getattr(model.get_decoder(), "layers", None)
+    mlp = getattr(layers[-1], "mlp", None) if layers else None
+    if mlp is None or not all(isinstance(m, torch.nn.Linear) for m in mlp.modules() if any(True for _ in m.parameters(False))):
+        return None
+    return mlp
 
 
 def answer_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-    """Cross-entropy of the next tokens that have a label, from what a model gave under `head_where_loss_falls`.
+    """Cross-entropy of the next tokens that have a label, from what a model gave under `only_where_loss_falls`.
 
     Args:
         outputs: with ``logits``, labelled places x vocabulary.

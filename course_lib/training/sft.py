@@ -26,7 +26,7 @@ from course_lib.models.loading import ENVIRONMENT, device, load_model, load_toke
 from course_lib.training import ewc
 from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import ALL_LINEAR, TrainConfig
-from course_lib.training.losses import answer_loss, head_where_loss_falls, without_idle_mask
+from course_lib.training.losses import answer_loss, only_where_loss_falls, without_idle_mask
 from course_lib.training.processes import (
     any_of,
     check_launch,
@@ -394,7 +394,7 @@ def sft_trainer(
                 compute = Trainer.compute_loss if fast else SFTTrainer.compute_loss
                 result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             else:
-                with head_where_loss_falls(self.model, inputs["labels"]):
+                with only_where_loss_falls(self.model, inputs["labels"]):
                     result = Trainer.compute_loss(self, model, without_idle_mask(inputs), return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
