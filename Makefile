@@ -7,13 +7,14 @@ LESSONS := $(wildcard lessons/*.ipynb)
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help lab test test-browser test-install site check lint lessons clean
+.PHONY: help lab test test-browser test-gpu test-install site check lint lessons clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make lab          open the lessons in JupyterLab (makes the environment first, if need be)"
 	@echo "make test         run every check, every test and every lesson"
 	@echo "make test-browser look at the lessons in JupyterLab with a real browser (needs Chromium)"
+	@echo "make test-gpu     run the tests that need NVIDIA GPUs; the others don't look at them"
 	@echo "make test-install  build the environments of Binder and Colab, from an index"
 	@echo "make site         build the web site, from stored outputs (build/site/index.html)"
 	@echo "make check        the quick part of it: style, types, imports, fast tests"
@@ -49,6 +50,9 @@ test: lint
 ifneq ($(LESSONS),)
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --timeout=600 $(LESSONS)
 endif
+
+test-gpu: .venv/ready
+	$(BIN)/pytest -m gpu tests/
 
 test-browser: .venv/ready
 	./install.sh $(BIN)/python -e '.[dev,export,grading,browser,site,trackers]'

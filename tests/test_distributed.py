@@ -133,6 +133,7 @@ def test_sharded_checkpoints_are_known_to_be_larger(tmp_path, monkeypatch):
     assert need[1] - need[0] >= 3 * weights * 0.49, "once more in each of three checkpoints, in 16 or 32 bits"
 
 
+@pytest.mark.gpu
 @TWO_GPUS
 def test_one_process_takes_one_gpu_and_its_batch(tmp_path):
     assert train(CONFIG, tmp_path / "run", progress=False).metrics["steps"] == 6
@@ -187,7 +188,7 @@ def test_one_process_a_gpu(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=TWO_GPUS)])
+@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=[pytest.mark.gpu, TWO_GPUS])])
 def test_two_processes_stop_and_go_on(tmp_path, sharded):
     """Ctrl-C as a launcher hands it on: both processes end after the same step, with one checkpoint that two can resume."""
     import signal
