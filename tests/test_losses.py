@@ -5,8 +5,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from course_lib.models.loading import WREN, load_model
+from course_lib.data.rows import legal_rows
+from course_lib.models.loading import WREN, load_model, load_tokenizer
+from course_lib.training import sft
+from course_lib.training.config import TrainConfig
 from course_lib.training.losses import NO_LOSS, answer_loss, only_where_loss_falls, without_idle_mask
+from course_lib.training.runs import RunFolder
 
 
 def a_batch(share: float) -> dict[str, torch.Tensor]:
@@ -75,6 +79,24 @@ def test_an_mlp_that_may_mix_tokens_stays_whole():
     with only_where_loss_falls(model, labels):
         loss = answer_loss(model(**batch, use_cache=False), labels)
     assert torch.allclose(loss, own, rtol=1e-5)
+
+
+def test_with_checkpointing_the_mlp_is_left_alone():
+    model, batch = a_model(True), a_batch(0.3)
+    labels = batch.pop("labels")
+
+    def found(**changes) -> dict[str, torch.Tensor]:
+        with only_where_loss_falls(model, labels, **changes):
+            loss = answer_loss(model(**batch, use_cache=False), labels)
+        return gradients(model, loss)
+
+    expected = found()
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    with pytest.raises(torch.utils.checkpoint.CheckpointError):
+        found()
+    for name, gradient in found(mlp=False).items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-6), name
 
 
 def test_the_model_is_as_before_when_the_block_ends():
@@ -152,3 +174,16 @@ def test_other_architectures_too(kind):
     assert torch.allclose(loss, own, rtol=1e-4)
     for name, gradient in gradients(model, loss).items():
         assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_sharded_models_may_be_checkpointed(sharded, tmp_path, monkeypatch):
+    monkeypatch.setattr(sft, "is_sharded", lambda: sharded)
+    config, folder = TrainConfig(batch_size=2, packing=False), RunFolder(tmp_path)
+    trainer = sft.sft_trainer(load_model(WREN), load_tokenizer(WREN), legal_rows(2), config, folder, progress=False)
+    (batch,) = trainer.get_train_dataloader()
+    sizes = []
+    last = trainer.model.get_decoder().layers[-1].mlp.gate_proj
+    last.register_forward_hook(lambda module, arguments, output: sizes.append(output[..., 0].numel()))
+    trainer.compute_loss(trainer.model, dict(batch))
+    assert sizes == [batch["labels"].numel() if sharded else (batch["labels"][:, 1:] != NO_LOSS).sum()]

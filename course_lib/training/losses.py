@@ -29,7 +29,7 @@ def without_idle_mask(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def only_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
+def only_where_loss_falls(model: Any, labels: torch.Tensor, *, mlp: bool = True) -> Iterator[None]:
     """Let a model give logits only where the next token has a label, as a matrix of those places x vocabulary.
 
     The last layer's MLP is applied only there as well, if it is made of linear layers: no later token sees what it gives elsewhere.
@@ -37,6 +37,8 @@ def only_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
     Args:
         model: any causal language model, with or without an adapter; as before when the block ends.
         labels: batch x length, as the model itself takes them: `NO_LOSS` at tokens without.
+        mlp: False leaves the MLP alone, as a model with activation checkpointing needs it: it computes its layers anew in the backward
+            pass, when the block has ended.
     """
     places = labels != NO_LOSS
     places = torch.cat([places[:, 1:], torch.zeros_like(places[:, :1])], dim=1)
@@ -48,8 +50,8 @@ def only_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
         return chosen.new_zeros(*places.shape, chosen.shape[-1]).index_put((places,), chosen)
 
     hooks = [model.get_output_embeddings().register_forward_pre_hook(choose)]
-    if mlp := _last_mlp(model):
-        hooks += [mlp.register_forward_pre_hook(choose), mlp.register_forward_hook(put_back)]
+    if mlp and (last := _last_mlp(model)) is not None:
+        hooks += [last.register_forward_pre_hook(choose), last.register_forward_hook(put_back)]
     try:
         yield
     finally:
@@ -58,7 +60,7 @@ def only_where_loss_falls(model: Any, labels: torch.Tensor) -> Iterator[None]:
 
 
 def _last_mlp(model: Any) -> torch.nn.Module | None:
-    """The last layer's MLP, if it treats each token by itself for certain: all its weights are those of linear layers."""
+    """The last layer's MLP, if it treats each token by itself, as one does whose weights are all those of linear layers."""
     layers = getattr(model.get_decoder(), "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if layers else None
     if mlp is None or not all(isinstance(m, torch.nn.Linear) for m in mlp.modules() if any(True for _ in m.parameters(False))):

@@ -394,7 +394,8 @@ def sft_trainer(
                 compute = Trainer.compute_loss if fast else SFTTrainer.compute_loss
                 result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             else:
-                with only_where_loss_falls(self.model, inputs["labels"]):
+                # Sharded models may be checkpointed, by the preset or by accelerate's own config.
+                with only_where_loss_falls(self.model, inputs["labels"], mlp=not is_sharded()):
                     result = Trainer.compute_loss(self, model, without_idle_mask(inputs), return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
