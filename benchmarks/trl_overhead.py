@@ -6,7 +6,7 @@ Two arms in turn, several times over, in one process; the figure is the ratio of
 over steps leaves out what is not a step: the trainer's start, and the checkpoints that it writes; their share is shown beside it.
 
 Then three losses, forward and backward, by turns over each batch, because the machine's pace changes more than they differ: this library's,
-whose head is applied only where a loss falls; the model's own; and TRL's. Likewise this library's LoRA layers and PEFT's, both with this
+which computes nothing that carries no loss; the model's own; and TRL's. Likewise this library's LoRA layers and PEFT's, both with this
 library's loss. The figure is the median over batches of each one's time as a share of the model's own, or of PEFT's.
 """
 
@@ -40,8 +40,8 @@ ROUNDS, STEPS, BATCH = 3, 30, 16
 LOSSES: dict[str, type[Trainer] | None] = {"ours": None, "the model's own": Trainer, "TRL's": SFTTrainer}
 
 
-def trl(rows, tokenizer) -> tuple[float, float, list]:
-    """Seconds a step through our entry point, the same with start and checkpoints shared out over the steps, and the batches that the trainer saw."""
+def ours(rows, tokenizer) -> tuple[float, float, list]:
+    """Seconds a step by our trainer as `train` runs it, the same with start and checkpoints shared out over the steps, and the batches that the trainer saw."""
     config = TrainConfig(examples=len(rows), epochs=1, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as work:
         ends: list[float] = []
@@ -127,17 +127,17 @@ def losses_and_layers(rows, tokenizer) -> dict[str, Any]:
 
 def main() -> None:
     rows, tokenizer = legal_rows(STEPS * BATCH), load_tokenizer(WREN)
-    times: dict[str, list[float]] = {"trl": [], "trl_with_start_and_checkpoints": [], "bare": []}
+    times: dict[str, list[float]] = {"ours": [], "ours_with_start_and_checkpoints": [], "bare": []}
     for _ in range(ROUNDS):
-        seconds, whole, batches = trl(rows, tokenizer)
-        times["trl"].append(seconds)
-        times["trl_with_start_and_checkpoints"].append(whole)
+        seconds, whole, batches = ours(rows, tokenizer)
+        times["ours"].append(seconds)
+        times["ours_with_start_and_checkpoints"].append(whole)
         times["bare"].append(bare(batches))
         print({name: round(values[-1], 4) for name, values in times.items()}, flush=True)
     medians = {name: statistics.median(values) for name, values in times.items()}
     results = {
         "seconds_a_step": times,
-        "ratio": medians["trl"] / medians["bare"],
+        "ratio": medians["ours"] / medians["bare"],
         **losses_and_layers(legal_rows(3 * STEPS * BATCH), tokenizer),
         "versions": versions(),
     }

@@ -67,7 +67,6 @@ def test_what_is_more_than_plain_lora_keeps_pefts_way(changes):
         assert changed == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about CPUs")
 def test_on_a_cpu_a_16_bit_base_keeps_pefts_way():
     """There PEFT computes the adapter in float32."""
     model = get_peft_model(load_model(WREN, dtype="bfloat16"), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
@@ -75,7 +74,6 @@ def test_on_a_cpu_a_16_bit_base_keeps_pefts_way():
         assert changed == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about CPUs")
 @pytest.mark.parametrize("preset", ["standard", "fast"])
 def test_training_on_a_cpu_uses_it_and_leaves_the_model_as_it_was(preset, tmp_path, monkeypatch):
     changed = []

@@ -1,7 +1,7 @@
 """LoRA layers in training, with the adapter's product added within the base's.
 
-PEFT multiplies B A x by the scale and adds it to W x, each over all activations, and keeps both for the backward pass. Here they are
-one matrix product on top of another, and only x and A x are kept.
+PEFT multiplies B A x by the scale and adds it to W x, each in a pass of its own over all activations. Here they are one matrix
+product on top of another.
 """
 
 from __future__ import annotations
