@@ -27,8 +27,8 @@ from transformers import Trainer, get_cosine_schedule_with_warmup
 from trl import SFTTrainer
 
 from course_lib.data.rows import legal_rows
+from course_lib.lora.fused import fused_adapter
 from course_lib.models.loading import WREN, load_model, load_tokenizer
-from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import TrainConfig
 from course_lib.training.losses import NO_LOSS
 from course_lib.training.runs import RunFolder

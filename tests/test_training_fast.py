@@ -7,9 +7,9 @@ from peft import LoraConfig, get_peft_model
 from course_lib.cli import main
 from course_lib.data.rows import legal_rows
 from course_lib.errors import CourseError
+from course_lib.lora import fused
+from course_lib.lora.fused import fused_adapter
 from course_lib.models.loading import WREN, load_model, load_tokenizer
-from course_lib.training import adapter
-from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import TrainConfig
 from course_lib.training.fast import fast_kernels, needs_checkpointing
 from course_lib.training.runs import RunFolder
@@ -67,7 +67,7 @@ def test_what_is_more_than_plain_lora_keeps_pefts_way(changes):
         assert changed == []
 
 
-def test_on_a_cpu_a_16_bit_base_keeps_pefts_way():
+def test_a_16_bit_base_keeps_pefts_way():
     """There PEFT computes the adapter in float32."""
     model = get_peft_model(load_model(WREN, dtype="bfloat16"), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
     with fused_adapter(model) as changed:
@@ -77,7 +77,7 @@ def test_on_a_cpu_a_16_bit_base_keeps_pefts_way():
 @pytest.mark.parametrize("preset", ["standard", "fast"])
 def test_training_on_a_cpu_uses_it_and_leaves_the_model_as_it_was(preset, tmp_path, monkeypatch):
     changed = []
-    monkeypatch.setattr(adapter, "_forward_of", lambda layer, own=adapter._forward_of: changed.append(layer) or own(layer))
+    monkeypatch.setattr(fused, "_forward_of", lambda layer, own=fused._forward_of: changed.append(layer) or own(layer))
     model = train(SHORT.with_changes(preset=preset), tmp_path / "run", progress=False).model
     assert len(changed) == sum(hasattr(module, "lora_A") for module in model.modules())
     assert not any("forward" in vars(layer) for layer in changed)

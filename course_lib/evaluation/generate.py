@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}  # on a GPU, larger batches cost no more time and, at 8B, 2 GB of cache
+LAST_TOKEN = (slice(None), slice(-1, None))  # of each row: the only one whose logits count
 
 
 def greedy(
@@ -48,7 +50,7 @@ def greedy(
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt").to(
             model.device
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), _sparing(model):
             output = model.generate(
                 **inputs,
                 max_new_tokens=max_new_tokens,
@@ -62,6 +64,21 @@ def greedy(
         on_done(len(batch))
     model.train(was_training)
     return answers
+
+
+@contextmanager
+def _sparing(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model of torch's (one that was exported is none) do without what no answer depends on."""
+    import torch
+
+    from course_lib.lora.fused import fused_adapter
+    from course_lib.models.last_layer import last_mlp_at
+
+    with ExitStack() as stack:
+        if isinstance(model, torch.nn.Module):
+            stack.enter_context(last_mlp_at(model, LAST_TOKEN))
+            stack.enter_context(fused_adapter(model))
+        yield
 
 
 def _batches(encoded: list[list[int]], tokens_per_batch: int) -> Iterator[list[int]]:

@@ -5,7 +5,7 @@ Three things take time in a LoRA step beyond its matrix products, and each has i
 - norms, rotations, the MLP's gate and the loss over a large vocabulary: Liger's Triton kernels (Hsu et al. 2024);
 - attention over packed rows by way of a mask, which costs as if each token could see all: PyTorch's own FlashAttention for
   sequences of varying length, which stops at each document's end;
-- the adapter: PEFT casts its input up, multiplies by the scale and adds, each over all activations (`training.adapter`).
+- the adapter: PEFT casts its input up, multiplies by the scale and adds, each over all activations (`lora.fused`).
 
 The result is the same within rounding.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from course_lib.training.adapter import fused_adapter
+from course_lib.lora.fused import fused_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,7 +78,7 @@ def fast_kernels(model: Any, pieces: tuple[str, ...] = PIECES) -> Iterator[list[
     if "kernels" in pieces and (reason := _fuse_kernels(base)):
         left_out.append(f"fused kernels: {reason}")
     try:
-        with fused_adapter(model) if "adapter" in pieces else nullcontext():
+        with fused_adapter(model, in_16_bits=True) if "adapter" in pieces else nullcontext():
             yield left_out
     finally:
         if base.config._attn_implementation != before:

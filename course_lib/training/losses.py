@@ -8,11 +8,13 @@ applied only where a loss falls. And where each token sees those before it alone
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+
+from course_lib.models.last_layer import last_mlp_at
 
 NO_LOSS = -100
 """The label of a token that carries no loss: PyTorch's `cross_entropy` leaves it out."""
@@ -46,26 +48,12 @@ def only_where_loss_falls(model: Any, labels: torch.Tensor, *, mlp: bool = True)
     def choose(module: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (arguments[0][places],)
 
-    def put_back(module: Any, arguments: tuple[torch.Tensor, ...], chosen: torch.Tensor) -> torch.Tensor:
-        return chosen.new_zeros(*places.shape, chosen.shape[-1]).index_put((places,), chosen)
-
-    hooks = [model.get_output_embeddings().register_forward_pre_hook(choose)]
-    if mlp and (last := _last_mlp(model)) is not None:
-        hooks += [last.register_forward_pre_hook(choose), last.register_forward_hook(put_back)]
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:
-        yield
+        with last_mlp_at(model, places) if mlp else nullcontext():
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _last_mlp(model: Any) -> torch.nn.Module | None:
-    """The last layer's MLP, if it treats each token by itself, as one does whose weights are all those of linear layers."""
-    layers = getattr(model.get_decoder(), "layers", None)
-    mlp = getattr(layers[-1], "mlp", None) if layers else None
-    if mlp is None or not all(isinstance(m, torch.nn.Linear) for m in mlp.modules() if any(True for _ in m.parameters(False))):
-        return None
-    return mlp
+        hook.remove()
 
 
 def answer_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:

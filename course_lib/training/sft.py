@@ -22,9 +22,9 @@ from course_lib.data.rows import Row, check_lengths, general_rows, legal_rows, r
 from course_lib.errors import CourseError
 from course_lib.lora.arithmetic import lora_parameters, trainable_parameters
 from course_lib.lora.folders import write_base_mark
+from course_lib.lora.fused import fused_adapter
 from course_lib.models.loading import ENVIRONMENT, device, load_model, load_tokenizer, resolve
 from course_lib.training import ewc
-from course_lib.training.adapter import fused_adapter
 from course_lib.training.config import ALL_LINEAR, TrainConfig
 from course_lib.training.losses import answer_loss, only_where_loss_falls, without_idle_mask
 from course_lib.training.processes import (

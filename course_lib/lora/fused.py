@@ -1,4 +1,4 @@
-"""LoRA layers in training, with the adapter's product added within the base's.
+"""LoRA layers with the adapter's product added within the base's.
 
 PEFT multiplies B A x by the scale and adds it to W x, each in a pass of its own over all activations. Here they are one matrix
 product on top of another.
@@ -14,21 +14,21 @@ import torch
 
 
 @contextmanager
-def fused_adapter(model: Any) -> Iterator[list[Any]]:
-    """Let each plain LoRA layer of a model train by `_LoraLinear` as long as the block runs.
+def fused_adapter(model: Any, *, in_16_bits: bool = False) -> Iterator[list[Any]]:
+    """Let each plain LoRA layer of a model compute by `_LoraLinear` as long as the block runs.
 
-    The result is PEFT's within rounding. What is more than plain (dropout, DoRA, biases, several adapters) keeps PEFT's way, and so does,
-    on a CPU, a base in 16 bits: there PEFT computes the adapter in float32.
+    The result is PEFT's within rounding. What is more than plain (dropout, DoRA, biases, several adapters) keeps PEFT's way.
 
     Args:
         model: with or without an adapter.
+        in_16_bits: also where the base computes in 16 bits, and then the adapter, too, as PEFT lets it under autocast; else it is in float32.
 
     Yields:
         The layers that were changed.
     """
     from peft.tuners.lora import LoraLayer
 
-    changed = [layer for layer in model.modules() if isinstance(layer, LoraLayer) and _is_plain(layer)]
+    changed = [layer for layer in model.modules() if isinstance(layer, LoraLayer) and _is_plain(layer, in_16_bits)]
     for layer in changed:
         layer.forward = _forward_of(layer)
     try:
@@ -81,7 +81,7 @@ def _weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     return dequantize_4bit(layer.weight.data, state).to(dtype)
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain(layer: Any, in_16_bits: bool) -> bool:
     name, *others = layer.active_adapters
     base = layer.get_base_layer()
     return (
@@ -92,7 +92,7 @@ def _is_plain(layer: Any) -> bool:
         and isinstance(layer.lora_dropout[name], torch.nn.Identity)
         and layer.lora_B[name].bias is None
         and not base.weight.requires_grad
-        and (base.weight.is_cuda or _computed_in(base) == torch.float32)
+        and (in_16_bits or _computed_in(base) == torch.float32)
     )
 
 
