@@ -3,11 +3,13 @@
     python -m benchmarks.grading
     python -m benchmarks.grading --exercises 02_lora_math --students 500
 
-Benign work: each exercise's own solution, handed in by 40 students, graded with one and with two jobs, by turns and each time anew. Then a class of 500:
+Benign work: each exercise's own solution, handed in by 40 students, graded three ways, by turns and each time anew: serially (everything on one core), with
+one job (marks and feedback are written on another core meanwhile), and with two jobs. Then a class of 500:
 correct, partly right, wrong, broken and hostile submissions of the tests' exercise; half-way one of the two workers is killed with -9.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -17,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -29,6 +33,10 @@ from tests.grading.submissions import KINDS, NAME, PARTS, hand_in, make_class, m
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "grading.json"
 MARK = re.compile(r"[ \t]*### (BEGIN|END) SOLUTION\n?")
+
+
+WAYS = {"serial": (1, 1), "one_job": (1, None), "two_jobs": (2, None)}
+"""Jobs, and the cores that everything together may use: None for all."""
 
 
 def main() -> None:
@@ -70,33 +78,51 @@ def sandbox() -> dict[str, object]:
 
 
 def benign(name: str, number: int, rounds: int) -> dict[str, object]:
-    """Seconds of the whole command with one job and with two."""
+    """Seconds of the whole command, graded in each of `WAYS`."""
     source = json.loads((ROOT / f"lessons/exercises/source/{name}/{name}.ipynb").read_text())
     solved = json.loads((ROOT / f"lessons/exercises/release/{name}/{name}.ipynb").read_text())
     for cell, own in zip(solved["cells"], source["cells"], strict=True):
         if own["metadata"].get("nbgrader", {}).get("solution"):
             cell["source"] = MARK.sub("", "".join(own["source"]))
-    seconds: dict[str, list[float]] = {"1": [], "2": []}
-    each: list[float] = []
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    each: dict[str, list[float]] = {way: [] for way in WAYS}
     for turn in range(rounds):
-        for jobs in ("1", "2") if turn % 2 == 0 else ("2", "1"):
-            with tempfile.TemporaryDirectory() as folder:  # nothing is graded there yet, for either
+        for way in [*WAYS][turn % len(WAYS) :] + [*WAYS][: turn % len(WAYS)]:
+            jobs, cores = WAYS[way]
+            with tempfile.TemporaryDirectory() as folder:  # nothing is graded there yet, for any
                 course = Path(folder)
                 for place in ("source", "release"):
                     shutil.copytree(ROOT / "lessons" / "exercises" / place / name, course / place / name)
                 for student in range(number):
                     hand_in(course, f"s{student:03}", solved, name)
-                started = time.perf_counter()
-                subprocess.run(command(course, name, jobs), cwd=ROOT, check=True, capture_output=True)
-                seconds[jobs].append(round(time.perf_counter() - started, 2))
+                with on_cores(cores):
+                    started = time.perf_counter()
+                    subprocess.run(command(course, name, jobs), cwd=ROOT, check=True, capture_output=True)
+                    seconds[way].append(round(time.perf_counter() - started, 2))
                 lines = list(journal(course, name).values())
             assert len(lines) == number
             assert all(line["status"] == "graded" for line in lines), lines[0]
-            each += [line["seconds"] for line in lines]
-    one, two = (sorted(seconds[jobs])[rounds // 2] for jobs in seconds)
-    told = {"exercise": name, "submissions": number, "seconds_one_job": seconds["1"], "seconds_two_jobs": seconds["2"]}
-    medians = {"median_one": one, "median_two": two, "ratio": round(one / two, 2)}
-    return told | medians | {"median_submission_seconds": sorted(each)[len(each) // 2]}
+            each[way] += [line["seconds"] for line in lines]
+    medians = {way: median(found) for way, found in seconds.items()}
+    return {
+        "exercise": name,
+        "submissions": number,
+        "seconds": seconds,
+        "median_seconds": medians,
+        "two_jobs_against": {way: round(medians[way] / medians["two_jobs"], 2) for way in ("serial", "one_job")},
+        "median_submission_seconds": {way: round(median(found), 3) for way, found in each.items()},
+    }
+
+
+@contextlib.contextmanager
+def on_cores(number: int | None) -> Iterator[None]:
+    """Let this process, and so those that it starts, use the first so many of its cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:number])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def large_class(number: int) -> dict[str, object]:
@@ -121,7 +147,7 @@ def large_class(number: int) -> dict[str, object]:
             kinds[student] = kind
         started = time.perf_counter()
         run = subprocess.Popen(
-            [*command(course, NAME, "2"), "--seconds", "3"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command(course, NAME, 2), "--seconds", "3"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         killed = None
         while run.poll() is None:
@@ -144,8 +170,8 @@ def large_class(number: int) -> dict[str, object]:
         return {"students": len(lines), "kinds": len(KINDS), "jobs": 2, "killed_after": killed, "seconds": round(seconds, 1)}
 
 
-def command(course: Path, name: str, jobs: str) -> list[str]:
-    return [sys.executable, "-m", "course_lib", "grade", name, "--course", str(course), "--jobs", jobs]
+def command(course: Path, name: str, jobs: int) -> list[str]:
+    return [sys.executable, "-m", "course_lib", "grade", name, "--course", str(course), "--jobs", str(jobs)]
 
 
 if __name__ == "__main__":

@@ -105,16 +105,15 @@ def chat(options: argparse.Namespace) -> int:
 
 
 def merge(options: argparse.Namespace) -> int:
-    # Nothing is compiled here, and PyTorch's compiler, which bitsandbytes brings in on the way, takes a second to load.
-    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     from tqdm import tqdm
 
     from course_lib.lora.folders import stored_tensors
     from course_lib.lora.merge import SMALL
     from course_lib.lora.merge import merge as merge_adapters
-    from course_lib.models.loading import quiet, resolve
+    from course_lib.models.loading import import_bitsandbytes, quiet, resolve
 
     quiet()
+    import_bitsandbytes()
     base = resolve(options.model)
     verify = options.verify
     if verify is None and base.is_dir():

@@ -115,12 +115,31 @@ def test_doctor(capsys):
     assert "Everything is there" in capsys.readouterr().out
 
 
-def test_a_merge_does_not_load_a_compiler(tmp_path):
-    """PyTorch's, which bitsandbytes would bring in: a second in which a merge does nothing."""
+@pytest.mark.parametrize("command", ["merge", "train"])
+def test_no_compiler_is_loaded(command, tmp_path):
+    """PyTorch's, which bitsandbytes would bring in: a second in which nothing happens."""
     adapter = tmp_path / "adapter"
     get_peft_model(load_model(WREN), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])).save_pretrained(adapter)
-    words = ["merge", "--model", "tiny", "--adapter", str(adapter), "--out", str(tmp_path / "merged"), "--no-verify"]
+    words = {
+        "merge": ["merge", "--model", "tiny", "--adapter", str(adapter), "--out", str(tmp_path / "merged"), "--no-verify"],
+        "train": ["train", "--model", "tiny", "--examples", "8", "--epochs", "1", "--out", str(tmp_path / "run")],
+    }[command]
     look = "print([name for name in sys.modules if name.startswith('torch._inductor.compile_fx')])"
     code = f"import sys; from course_lib.cli import main; assert main({words}) == 0; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_compiler_is_there_for_who_asks():
+    """What keeps bitsandbytes from loading it is over with that import."""
+    code = """
+import os, torch
+from course_lib.models.loading import import_bitsandbytes
+
+import_bitsandbytes()
+print(os.environ.get("TORCHDYNAMO_DISABLE"))
+torch.compile(lambda x: x + 1, backend=lambda graph, inputs: print("compiled") or graph)(torch.ones(1))
+"""
+    bare = {name: value for name, value in os.environ.items() if name != "TORCHDYNAMO_DISABLE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=bare)
+    assert done.stdout.split() == ["None", "compiled"]

@@ -85,6 +85,22 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+def import_bitsandbytes() -> None:
+    """Import bitsandbytes without PyTorch's compiler, which it asks for by the way, and which takes a second to load.
+
+    It compiles one function, for devices that it has no code of its own for. PEFT imports bitsandbytes whatever the model is.
+    """
+    name = "TORCHDYNAMO_DISABLE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
 def device() -> str:
     """``cuda`` where there is an NVIDIA GPU, else ``cpu``."""
     import torch
@@ -136,6 +152,7 @@ def load_model(folder: Path, *, four_bit: bool = False, dtype: str | None = None
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     quiet()
+    import_bitsandbytes()
     kind = getattr(torch, dtype or ("bfloat16" if device() == "cuda" else "float32"))
     where = where or device()
     quantise = BitsAndBytesConfig(
