@@ -1,4 +1,4 @@
-"""What training costs over a bare PyTorch loop, and what its own loss and its own LoRA layers save: on a CPU, with wren.
+"""What training costs over a bare PyTorch loop, and what its own loss, its own LoRA layers and rows end to end save: on a CPU, with wren.
 
     python -m benchmarks.trl_overhead
 
@@ -7,7 +7,8 @@ over steps leaves out what is not a step: the trainer's start, and the checkpoin
 
 Then three losses, forward and backward, by turns over each batch, because the machine's pace changes more than they differ: this library's,
 which computes nothing that carries no loss; the model's own; and TRL's. Likewise this library's LoRA layers and PEFT's, both with this
-library's loss. The figure is the median over batches of each one's time as a share of the model's own, or of PEFT's.
+library's loss, and rows laid end to end against the batches as they come (padded, or packed under a mask). The figure is the median over batches of each
+one's time as a share of the model's own, of PEFT's, or of the batches as they come.
 """
 
 import itertools
@@ -26,7 +27,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer, get_cosine_schedule_with_warmup
 from trl import SFTTrainer
 
-from course_lib.data.rows import legal_rows
+from course_lib.data.rows import general_rows, legal_rows
 from course_lib.lora.fused import fused_adapter
 from course_lib.models.loading import WREN, load_model, load_tokenizer
 from course_lib.training.config import TrainConfig
@@ -125,6 +126,35 @@ def losses_and_layers(rows, tokenizer) -> dict[str, Any]:
     return {"losses": by_loss, "layers": by_layer}
 
 
+def rows_end_to_end(tokenizer) -> dict[str, Any]:
+    """What a step takes with rows laid end to end, and with the batches as they come."""
+    clauses, mixed = legal_rows(STEPS * BATCH), legal_rows(STEPS * BATCH // 2) + general_rows(STEPS * BATCH // 2)
+    plain, packed = TrainConfig(batch_size=BATCH), TrainConfig(batch_size=2, packing=True)
+    found = {}
+    for name, rows, config in (
+        ("clauses", clauses, plain),
+        ("clauses and short questions", mixed, plain),
+        ("clauses, packed", clauses[: STEPS * BATCH // 2], packed),
+    ):
+        with tempfile.TemporaryDirectory() as work:
+            trainer = sft_trainer(load_model(WREN), tokenizer, rows, config, RunFolder(Path(work)), progress=False)
+        batches = list(trainer.get_train_dataloader())
+        places = sum(batch["input_ids"].numel() for batch in batches)
+        tokens = sum(
+            int(batch["attention_mask"].sum()) if "attention_mask" in batch else batch["input_ids"].numel() for batch in batches
+        )
+
+        def loss(batch: Any, unpadded: bool, trainer: Any = trainer) -> torch.Tensor:
+            trainer.unpadded = unpadded
+            count = (batch["labels"][:, 1:] != NO_LOSS).sum()
+            return trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=count)
+
+        with fused_adapter(trainer.model.train()):
+            arms = {"end to end": partial(loss, unpadded=True), "as they come": partial(loss, unpadded=False)}
+            found[name] = {"padding": 1 - tokens / places} | by_turns(batches, arms, "as they come")
+    return found
+
+
 def main() -> None:
     rows, tokenizer = legal_rows(STEPS * BATCH), load_tokenizer(WREN)
     times: dict[str, list[float]] = {"ours": [], "ours_with_start_and_checkpoints": [], "bare": []}
@@ -139,6 +169,7 @@ def main() -> None:
         "seconds_a_step": times,
         "ratio": medians["ours"] / medians["bare"],
         **losses_and_layers(legal_rows(3 * STEPS * BATCH), tokenizer),
+        "rows": rows_end_to_end(tokenizer),
         "versions": versions(),
     }
     RESULTS.parent.mkdir(exist_ok=True)

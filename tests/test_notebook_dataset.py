@@ -47,8 +47,8 @@ def test_the_finders_chart_tells_every_point():
 
 def test_the_packing_picture_counts_the_padding():
     fig = packing_picture({"usual": [(20, (5, 10))], "packed": [(15, (5, 10))]}, "A pass")
-    assert "usual: 1 batches, 20 tokens computed, 25.0% of them padding" in fig.get_label()
-    assert "packed: 1 batches, 15 tokens computed, 0.0% of them padding" in fig.get_label()
+    assert "usual: 1 batches, 20 tokens, 25.0% of them padding" in fig.get_label()
+    assert "packed: 1 batches, 15 tokens, 0.0% of them padding" in fig.get_label()
     assert webp(fig)
 
 

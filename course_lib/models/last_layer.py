@@ -38,9 +38,11 @@ def last_mlp_at(model: Any, places: Any) -> Iterator[None]:
 
 
 def _last_mlp(model: Any) -> torch.nn.Module | None:
-    """The last layer's MLP, if it treats each token by itself, as one does whose weights are all those of linear layers."""
     layers = getattr(model.get_decoder(), "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if layers else None
-    if mlp is None or not all(isinstance(m, torch.nn.Linear) for m in mlp.modules() if any(True for _ in m.parameters(False))):
-        return None
-    return mlp
+    return mlp if mlp is not None and treats_tokens_apart(mlp) else None
+
+
+def treats_tokens_apart(mlp: torch.nn.Module) -> bool:
+    """Whether an MLP treats each token by itself, as one does whose weights are all those of linear layers."""
+    return all(isinstance(m, torch.nn.Linear) for m in mlp.modules() if any(True for _ in m.parameters(False)))

@@ -114,7 +114,7 @@ def packing_picture(batches: Mapping[str, Sequence[tuple[int, Sequence[int]]]], 
     """The first batches of each way of feeding rows, each way to its own scale: rows in colour, padding in grey.
 
     Args:
-        batches: for each way, its batches: tokens computed, and the lengths of the rows in it (`course_lib.training.packing.Fed`).
+        batches: for each way, its batches: its tokens, and the lengths of the rows in it (`course_lib.training.packing.Fed`).
         title: what is fed.
         count: batches drawn of each.
     """
@@ -135,7 +135,7 @@ def packing_picture(batches: Mapping[str, Sequence[tuple[int, Sequence[int]]]], 
                     left += length
                 level += (1 if packed else len(lengths)) + 0.8
             computed, useful = sum(size for size, _ in all_of_it), sum(sum(lengths) for _, lengths in all_of_it)
-            words = f"{name}: {len(all_of_it)} batches, {computed:,} tokens computed, {1 - useful / computed:.1%} of them padding"
+            words = f"{name}: {len(all_of_it)} batches, {computed:,} tokens, {1 - useful / computed:.1%} of them padding"
             axes.set_title(words, size=10.5, weight="normal")
             axes.set(yticks=[], ylim=(level - 0.4, -0.4))
             axes.spines["left"].set_visible(False)

@@ -1,4 +1,4 @@
-"""What packing gains: the tokens that the trainer really computes with and without it, and whether packed rows see each other."""
+"""What packing gains: the tokens in the trainer's batches with and without it, and whether packed rows see each other."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STRATEGIES = ("bfd", "wrapped")
 
 @dataclass(frozen=True)
 class Fed:
-    """One pass over the rows as batches: for each, the tokens computed and the lengths of the rows in it (or of their pieces)."""
+    """One pass over the rows as batches: for each, its tokens and the lengths of the rows in it (or of their pieces)."""
 
     batches: tuple[tuple[int, tuple[int, ...]], ...]
 
     @property
     def computed(self) -> int:
-        """Tokens that the model computes, padding included."""
+        """Tokens of all batches, padding included: what a model computes that takes them as they come."""
         return sum(size for size, _ in self.batches)
 
     @property
@@ -37,12 +37,12 @@ class Fed:
 
     @property
     def padding(self) -> float:
-        """The share of computed tokens that is padding, 0 to 1."""
+        """The share of the batches' tokens that is padding, 0 to 1."""
         return 1 - self.useful / self.computed
 
 
 def fed(config: TrainConfig, rows: Sequence[Row], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fed:
-    """One epoch's batches, as TRL's trainer feeds them to the model under this config (``packing``, ``batch_size``, ``max_length``)."""
+    """One epoch's batches, as TRL's trainer makes them under this config (``packing``, ``batch_size``, ``max_length``)."""
     with tempfile.TemporaryDirectory() as out:
         full = config.with_changes(method="full", epochs=1.0)  # the same rows, and no adapter put on the caller's model
         trainer = sft_trainer(model, tokenizer, rows, full, RunFolder(Path(out)), progress=False)

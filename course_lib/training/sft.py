@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -39,6 +39,7 @@ from course_lib.training.processes import (
 )
 from course_lib.training.runs import COMPLETE, RunFolder, save_whole, saying_disk_full, write_whole
 from course_lib.training.trackers import check_tracker, tracker_folders
+from course_lib.training.unpadded import attention_by_row, end_to_end, keeps_its_attention, mixes_by_attention_alone
 from course_lib.versions import versions
 
 if TYPE_CHECKING:
@@ -366,7 +367,7 @@ def sft_trainer(
                 write_whole(folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE, "")
 
     class CourseTrainer(SFTTrainer):
-        """TRL's trainer with EWC's penalty, and on a CPU with a loss of our own (`training.losses`).
+        """TRL's trainer with EWC's penalty, and on a CPU with a loss of our own (`training.losses`) and no padding (`training.unpadded`).
 
         TRL's head never holds all logits at once and also measures entropy and top-1 accuracy. That saves memory on a GPU; on a CPU it
         only takes time (``benchmarks/trl_overhead.py``). Under the fast preset the loss is the model's own, by then Liger's, which
@@ -374,6 +375,7 @@ def sft_trainer(
         """
 
         penalty: ewc.Penalty | None = None
+        unpadded = False
         seen: torch.Tensor | int = 0
 
         def tokens_seen(self) -> int:
@@ -394,9 +396,13 @@ def sft_trainer(
                 compute = Trainer.compute_loss if fast else SFTTrainer.compute_loss
                 result = compute(self, model, inputs, return_outputs, num_items_in_batch)
             else:
-                # Sharded models may be checkpointed, by the preset or by accelerate's own config.
-                with only_where_loss_falls(self.model, inputs["labels"], mlp=not is_sharded()):
-                    result = Trainer.compute_loss(self, model, without_idle_mask(inputs), return_outputs, num_items_in_batch)
+                inputs = end_to_end(inputs) if self.unpadded else without_idle_mask(inputs)
+                with (
+                    # Sharded models may be checkpointed, by the preset or by accelerate's own config.
+                    only_where_loss_falls(self.model, inputs["labels"], mlp=not is_sharded()),
+                    attention_by_row(self.model) if self.unpadded else nullcontext(),
+                ):
+                    result = Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
             if self.penalty is None or not model.training:
                 return result
             # The loss of each of the accumulated batches is its part of the whole; so is the penalty's.
@@ -413,6 +419,7 @@ def sft_trainer(
     )
     if not on_gpu or is_sharded():  # set here, because TRL warns of one that it is given, and computes its own loss beside it
         trainer.compute_loss_func = answer_loss
+        trainer.unpadded = not (is_sharded() or keeps_its_attention(trainer.model)) and mixes_by_attention_alone(trainer.model)
     steps = max(1, round(config.epochs * -(-len(trainer.train_dataset) // (config.batch_size * config.accumulation))))
     trainer.args.logging_steps = max(1, steps // 30)
     trainer.args.save_steps = max(1, steps // max(1, saves))
