@@ -49,7 +49,7 @@ def keeps_its_attention(model: Any) -> str:
         model: any causal language model, with or without an adapter.
     """
     text = model.config.get_text_config()
-    if not getattr(model, "_supports_attention_backend", False):
+    if not (getattr(model, "_supports_attention_backend", False) and getattr(model, "_supports_sdpa", False)):
         return f"{model.config.model_type} brings its own"
     if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
         return f"{model.config.model_type} uses a sliding window"
